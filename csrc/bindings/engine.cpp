@@ -1,0 +1,3 @@
+#include "bindings.h"
+
+void bind_engine(pybind11::module_&) {}

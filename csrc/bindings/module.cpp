@@ -1,0 +1,9 @@
+// The Python module rtserver._engine: the engine and the stream, each bound in its own file.
+#include "bindings.h"
+
+PYBIND11_MODULE(_engine, m) {
+  m.doc() = "WaveNet engine and real-time stream of rtserver";
+  bind_engine(m);
+  bind_stream(m);
+  bind_remote(m);
+}

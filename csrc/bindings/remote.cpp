@@ -1,0 +1,3 @@
+#include "bindings.h"
+
+void bind_remote(pybind11::module_&) {}

@@ -1,0 +1,1 @@
+"""Real-time music translation: a server, its client and its commands."""
