@@ -1,0 +1,317 @@
+"""Packs: what is saved comes back; everything malformed, oversized or of another format is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.decoder import Decoder
+from models.encoder import Encoder
+from rtserver import model_file
+from rtserver.errors import UserError
+from rtserver.model_config import PRESETS, DecoderConfig, EncoderConfig, ModelConfig
+
+CONFIG = ModelConfig(
+    preset="tiny",
+    encoder=EncoderConfig(blocks=1, layers=3, channels=8, latent_channels=4, hop_samples=160),
+    decoder=DecoderConfig(blocks=1, layers=3, residual_channels=8, skip_channels=12),
+)
+
+
+def content(config: ModelConfig = CONFIG) -> dict[str, Any]:
+    torch.manual_seed(0)
+    e, d = config.encoder, config.decoder
+    decoders = {n: Decoder(d, e.latent_channels, e.hop_samples).state_dict() for n in ("piano", "cello")}
+    return {
+        "format": model_file.FORMAT,
+        "config": config.to_dict(),
+        "encoder": dict(Encoder(e).state_dict()),
+        "decoders": {n: dict(w) for n, w in decoders.items()},
+        "calibration": {},
+        "card": {"steps": 3, "data": ["a", "b"], "loss": 1.5},
+    }
+
+
+def write(path: Path, values: Any) -> Path:
+    torch.save(values, path)
+    return path
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    return write(tmp_path / "tiny.pt", content())
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_shapes_are_those_of_the_pytorch_modules(name: str) -> None:
+    e, d = PRESETS[name].encoder, PRESETS[name].decoder
+    with torch.device("meta"):
+        encoder, decoder = Encoder(e).state_dict(), Decoder(d, e.latent_channels, e.hop_samples).state_dict()
+    assert model_file.encoder_shapes(e) == {n: tuple(t.shape) for n, t in encoder.items()}
+    assert model_file.decoder_shapes(d, e.latent_channels) == {n: tuple(t.shape) for n, t in decoder.items()}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_saved_comes_back(tmp_path: Path, half: bool) -> None:
+    values = content()
+    path = tmp_path / "sub" / "my pack.pt"
+    model_file.save(path, CONFIG, values["encoder"], values["decoders"], values["card"], half=half)
+    model = model_file.load(path)
+    assert (model.name, model.config, model.card, model.kind) == ("my pack", CONFIG, values["card"], "model")
+    assert list(model.decoders) == ["piano", "cello"]
+    for name, tensor in values["encoder"].items():
+        array = model.encoder[name]
+        assert array.dtype == np.float32 and array.flags.c_contiguous
+        expected = tensor.half().float() if half else tensor
+        assert np.array_equal(array, expected.numpy())
+    assert model.sha256 == __import__("hashlib").sha256(path.read_bytes()).hexdigest()
+    every = [values["encoder"], *values["decoders"].values()]
+    assert model.parameters == sum(t.numel() for weights in every for t in weights.values())
+    assert [p.name for p in path.parent.iterdir()] == ["my pack.pt"], "no partial file stays behind"
+
+
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    config = replace(CONFIG, decoder=DecoderConfig(blocks=1, layers=4))
+    values = content(config)
+    sizes = []
+    for half in (False, True):
+        model_file.save(tmp_path / "m.pt", config, values["encoder"], values["decoders"], half=half)
+        sizes.append((tmp_path / "m.pt").stat().st_size)
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_half_precision_refuses_what_would_overflow(tmp_path: Path) -> None:
+    values = content()
+    values["encoder"]["input.bias"][0] = 1e6
+    with pytest.raises(UserError, match="too large for float16"):
+        model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"], half=True)
+
+
+def test_save_refuses_what_load_would(tmp_path: Path) -> None:
+    values = content()
+    values["decoders"]["piano"].pop("logits.bias")
+    with pytest.raises(UserError, match=r"decoder piano .*missing: logits\.bias"):
+        model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_packs_with_the_same_encoder_share_it(tmp_path: Path) -> None:
+    values = content()
+    a = model_file.load(write(tmp_path / "a.pt", values))
+    values["decoders"].pop("cello")
+    b = model_file.load(write(tmp_path / "b.pt", values))
+    values["encoder"]["latent.bias"] = values["encoder"]["latent.bias"] + 1
+    c = model_file.load(write(tmp_path / "c.pt", values))
+    assert a.sha256 != b.sha256 and a.encoder_sha256 == b.encoder_sha256 != c.encoder_sha256
+
+
+def test_decoders_are_chosen_by_name(pack: Path) -> None:
+    model = model_file.load(pack)
+    assert model.decoder_name() == "piano" and model.decoder_name("cello") == "cello"
+    with pytest.raises(UserError, match="no decoder 'oboe'; it has: piano, cello"):
+        model.decoder_name("oboe")
+    assert model.decoder_config("piano") == {
+        **{"blocks": 1, "layers": 3, "residual_channels": 8, "skip_channels": 12, "kernel_size": 2, "classes": 256},
+        **{"latent_channels": 4, "hop_samples": 160, "mu_law": "rounded"},
+    }
+
+
+@pytest.mark.parametrize(("name", "hop"), [("loopback", 0), ("identity16k", 160)])
+def test_probes_need_no_file(name: str, hop: int) -> None:
+    probe = model_file.load(name)
+    assert (probe.kind, probe.name, probe.path, probe.hop_samples) == (name, name, None, hop)
+    assert probe.lookahead_samples == probe.parameters == 0
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_looked_up_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, user = tmp_path / "work", tmp_path / "user"
+    work.mkdir()
+    user.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(model_file, "user_data_folder", lambda: user)
+    write(user / "flute.pt", content())
+    assert model_file.find("flute") == user / "flute.pt" == model_file.find("flute.pt")
+    write(work / "flute.pt", content())
+    assert model_file.find("flute").resolve() == work / "flute.pt"
+    assert model_file.find(str(user / "flute.pt")) == user / "flute.pt"
+    assert "flute" in model_file.shipped()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nothere", "not found"), ("sub/nothere.pt", "does not exist"), ("", "no model file"), (".", "is a folder")],
+)
+def test_missing_models_are_named(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        model_file.load(name)
+
+
+# --- bad files ----------------------------------------------------------------------------------------------------
+
+
+def refused(path: Path, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        model_file.load(path)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500, message
+    assert caught.value.exit_code != 0
+
+
+class Exploit:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+def test_code_in_a_pack_is_never_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    values = content()
+    values["card"] = {"note": Exploit(f"touch {mark}")}
+    refused(write(tmp_path / "bad.pt", values), "could run code.*system.*refused")
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Exploit(f"touch {mark}")))
+    refused(tmp_path / "bare.pt", "found a bare pickle")
+    torch.save(values, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    refused(tmp_path / "legacy.pt", "not an instrument pack")
+    assert not mark.exists()
+    torch.load(tmp_path / "bad.pt", weights_only=False)
+    assert mark.exists(), "the file did carry code"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(pack: Path, share: float) -> None:
+    data = pack.read_bytes()
+    pack.write_bytes(data[: int(len(data) * share)])
+    refused(pack, "truncated|empty|not an instrument pack")
+
+
+def test_flipped_bits_are_noticed(pack: Path) -> None:
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    pack.write_bytes(data)
+    refused(pack, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [(b"RIFF" + bytes(100), "a WAV file"), (os.urandom(1000), "not an instrument pack"), (b"hello", "something else")],
+)
+def test_other_files_are_refused(tmp_path: Path, data: bytes, match: str) -> None:
+    (tmp_path / "x.pt").write_bytes(data)
+    refused(tmp_path / "x.pt", match)
+
+
+def test_an_ordinary_zip_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(tmp_path / "x.pt", "not one of torch.save")
+
+
+def test_oversized_files_are_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 1000)
+    refused(pack, "larger than the limit")
+
+
+def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(4 << 20))
+    refused(tmp_path / "x.pt", "unpacks to more than the limit")
+
+
+def test_unreadable_files_are_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path, mode: str) -> io.BytesIO:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    refused(pack, "Permission denied")
+
+
+def setter(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(values: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = value
+
+    return change
+
+
+def dropper(*path: str) -> Callable[[dict[str, Any]], None]:
+    def change(values: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        del values[path[-1]]
+
+    return change
+
+
+BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "other format": (setter("format", value="somebody-9"), "format 'somebody-9', expected 'rtserver-model-1'"),
+    "no format": (dropper("format"), "expected the field `format`"),
+    "unknown field": (setter("extra", value=1), "unknown fields: extra"),
+    "no encoder": (dropper("encoder"), "field `encoder` must be a dictionary, found nothing"),
+    "no decoders": (setter("decoders", value={}), "has 0 decoders"),
+    "decoder name": (setter("decoders", "../x", value={}), "decoder name '../x'"),
+    "decoder is no dictionary": (setter("decoders", "piano", value=3), "must be a dictionary of tensors, found int"),
+    "config field missing": (dropper("config", "encoder"), "bad config"),
+    "config field unknown": (setter("config", "encoder", "colour", value=1), "bad config.*colour"),
+    "huge channels": (setter("config", "encoder", "channels", value=10**9), "encoder.channels must be .* 1 to 1024"),
+    "text for a number": (setter("config", "decoder", "layers", value="ten"), "decoder.layers must be"),
+    "boolean for a number": (setter("config", "decoder", "layers", value=True), "decoder.layers must be"),
+    "number for a boolean": (setter("config", "encoder", "causal", value=1), "encoder.causal must be true or false"),
+    "classes": (setter("config", "decoder", "classes", value=512), "decoder.classes must be 256, found 512"),
+    "kernel": (setter("config", "decoder", "kernel_size", value=3), "decoder.kernel_size must be 2"),
+    "rate": (setter("config", "sample_rate_hz", value=44100), "sample_rate_hz must be 16000, found 44100"),
+    "mu-law": (setter("config", "mu_law", value="a"), "mu_law must be rounded or published"),
+    "missing tensor": (dropper("encoder", "layers.1.mix.bias"), "encoder .*missing: layers.1.mix.bias"),
+    "extra tensor": (setter("decoders", "cello", "x.y", value=torch.ones(1)), "decoder cello .*not expected: x.y"),
+    "other shape": (
+        setter("decoders", "piano", "output.weight", value=torch.ones(8, 12, 1)),
+        "decoder piano output.weight has shape 8x12x1, expected 12x12x1",
+    ),
+    "NaN": (setter("encoder", "input.bias", value=torch.full((8,), torch.nan)), "encoder input.bias holds NaN"),
+    "Inf": (setter("encoder", "input.bias", value=torch.full((8,), torch.inf)), "encoder input.bias holds NaN"),
+    "integers": (setter("encoder", "input.bias", value=torch.ones(8, dtype=torch.int64)), "found int64"),
+    "sparse": (setter("encoder", "input.bias", value=torch.ones(8).to_sparse()), "dense tensor"),
+    "no tensor": (setter("encoder", "input.bias", value=[0.0] * 8), "must be a dense tensor, found list"),
+    "card with tensors": (setter("card", value={"x": torch.ones(2)}), "card may hold text"),
+    "card too large": (setter("card", value={"x": "y" * (2 << 20)}), "larger or deeper than a card"),
+    "calibration": (setter("calibration", value=[1]), "`calibration` must be a dictionary"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_malformed_content_is_refused(tmp_path: Path, case: str) -> None:
+    change, match = BAD[case]
+    values = content()
+    change(values)
+    refused(write(tmp_path / "bad.pt", values), match)
+
+
+def test_a_music_translation_checkpoint_is_recognised(tmp_path: Path) -> None:
+    refused(write(tmp_path / "lastmodel_0.pth", {"encoder_state": {}}), "rtserver import-checkpoint")
+
+
+def test_a_tensor_list_is_not_a_pack(tmp_path: Path) -> None:
+    refused(write(tmp_path / "list.pt", [torch.ones(2)]), "not an instrument pack")
+    refused(write(tmp_path / "args.pt", [Namespace(a=1)]), "could run code.*Namespace")
+
+
+def test_an_old_torch_is_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    refused(pack, r"PyTorch 2\.9\.1\+cpu can't read model files safely; expected 2\.10 or newer")
