@@ -1,0 +1,1 @@
+"""Offline training of music-translation models: corpora, datasets, training, export, evaluation."""

@@ -1,0 +1,84 @@
+"""The trainable whole: universal encoder, one decoder a domain, domain classifier, and the note probe.
+
+Shapes: B batch, T samples, H hops, L latent channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import mu_law
+from models.classifier import DomainClassifier
+from models.decoder import Decoder
+from models.encoder import Encoder
+from rtserver.model_config import ModelConfig
+
+NOTE_CLASSES = 128  # MIDI pitches; 0 stands for a rest
+
+
+class NoteProbe(nn.Module):
+    """Reads the sounding note from latents; a training aid that is not part of the model file."""
+
+    def __init__(self, latent_channels: int, channels: int = 128) -> None:
+        super().__init__()
+        self.hidden = nn.Conv1d(latent_channels, channels, 1)
+        self.logits = nn.Conv1d(channels, NOTE_CLASSES, 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """latents [B, L, H] -> logits [B, 128, H]."""
+        return self.logits(F.relu(self.hidden(latents)))
+
+
+@dataclass
+class Losses:
+    """Means over a batch, in nats. reconstruction: of the next code; domain, note: of the two small heads."""
+
+    reconstruction: Tensor
+    domain: Tensor
+    note: Tensor
+
+
+class TranslationNetwork(nn.Module):
+    def __init__(self, config: ModelConfig, domains: list[str], timbres: int) -> None:
+        super().__init__()
+        self.config = config
+        latent, hop = config.encoder.latent_channels, config.encoder.hop_samples
+        self.encoder = Encoder(config.encoder)
+        self.decoders = nn.ModuleDict({name: Decoder(config.decoder, latent, hop) for name in domains})
+        self.classifier = DomainClassifier(latent, timbres)
+        self.note_probe = NoteProbe(latent)
+
+    def codes(self, audio: Tensor) -> Tensor:
+        return mu_law.encode(audio, self.config.mu_law)
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """audio [B, T] in [-1, 1] -> latents [B, L, H]."""
+        return self.encoder(mu_law.network_input(self.codes(audio)).unsqueeze(1))
+
+    def reconstruction(
+        self, domain: str, latents: Tensor, target: Tensor, history_noise: float = 0.0, warmup_samples: int = 0
+    ) -> Tensor:
+        """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
+
+        history_noise: largest standard deviation of the noise on the teacher-forced past, one draw a segment: it makes
+        the decoder trust its latent, and its own imperfect past when it runs free.
+        warmup_samples: codes at the start, where the past is cut off, that don't count.
+        """
+        codes = self.codes(target)
+        past = mu_law.network_input(codes).unsqueeze(1)
+        if history_noise > 0.0:
+            level = torch.rand(past.shape[0], 1, 1, device=past.device) * history_noise
+            past = past + level * torch.randn_like(past)
+        logits = self.decoders[domain](past, latents)[:, :, warmup_samples:]
+        return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
+
+    def heads(self, latents: Tensor, timbre: Tensor, notes: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropies of the domain classifier and of the note probe."""
+        per_hop = self.config.encoder.hop_samples // 160
+        domain = F.cross_entropy(self.classifier(latents).float(), timbre)
+        note = F.cross_entropy(self.note_probe(latents).float(), notes[:, per_hop - 1 :: per_hop])
+        return domain, note
