@@ -1,0 +1,46 @@
+# Everything a person types. Each target first makes .venv, installs into it and builds the extension, as needed.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.h')
+PORT ?= 9000
+MINUTES ?= 10
+export PYTHON
+
+.PHONY: help setup demo test bench soak format lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed .venv/.engine  ## .venv with all packages and the built extension
+
+.venv/.installed: pyproject.toml constraints.txt setup/install setup/system-packages
+	@setup/system-packages
+	@setup/install
+	@touch .venv/.installed .venv/.engine
+
+.venv/.engine: .venv/.installed $(NATIVE)
+	@setup/install engine
+	@touch $@
+
+demo: setup  ## hear a whistled tune as a piano (CLIP=my.wav for a recording of yours, PORT=9000)
+	@$(BIN)/python -m rtserver.demo --port $(PORT) $(if $(CLIP),--clip "$(CLIP)")
+
+test: setup  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+bench: setup  ## decoder, encoder and the whole path of audio, measured on this machine
+	@$(BIN)/python -m benchmarks
+
+soak: setup  ## MINUTES=10 of the instrument, minute by minute beside identity16k, every miss with its cause
+	@$(BIN)/rtserver bench stream --model piano.pt --alternate-with identity16k --seconds $$(( 60 * $(MINUTES) ))
+
+format: setup  ## rewrite the sources in the project's style
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/clang-format -i $(CPP)
+
+lint: setup  ## ruff, mypy and clang-format, changing nothing
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/clang-format --dry-run -Werror $(CPP)
+
+clean:  ## remove what was built, but not models, recordings or training runs
+	rm -rf .venv build dist rtserver/_engine*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
