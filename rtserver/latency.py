@@ -91,6 +91,7 @@ def compute(
     hop_samples: int,
     lookahead_samples: int,
     margin: str | float = "live",
+    *,
     jitter_ms: float = 0.0,
     probe: str | None = None,
 ) -> LatencyParts:
