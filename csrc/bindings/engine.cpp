@@ -1,3 +1,207 @@
-#include "bindings.h"
+// Decoder and Slot for Python. The GIL is released wherever samples are computed.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
-void bind_engine(pybind11::module_&) {}
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "cpu/decoder.h"
+#include "cpu/philox.h"
+#include "cpu/roofline.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using rtengine::Decoder;
+using rtengine::DecoderConfig;
+
+std::string describe_array(const py::array& array) {
+  std::string shape;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) shape += (i ? ", " : "") + std::to_string(array.shape(i));
+  return py::str(array.dtype()).cast<std::string>() + " [" + shape + "]";
+}
+
+// A C-contiguous array of T, as it is: nothing is converted silently, because a conversion would hide a wrong caller.
+template <class T>
+py::array require(const std::string& name, const py::handle& value, int ndim, const char* expected) {
+  if (!py::isinstance<py::array>(value))
+    throw py::value_error(name + ": expected an array " + expected + ", found " +
+                          py::str(py::type::of(value).attr("__name__")).cast<std::string>());
+  py::array array = py::reinterpret_borrow<py::array>(value);
+  if (!py::isinstance<py::array_t<T>>(array) || (ndim >= 0 && array.ndim() != ndim))
+    throw py::value_error(name + ": expected " + expected + ", found " + describe_array(array));
+  if (!(array.flags() & py::array::c_style))
+    throw py::value_error(name + ": expected a C-contiguous array, found strides of another order");
+  return array;
+}
+
+DecoderConfig read_config(const py::dict& values) {
+  DecoderConfig config;
+  const std::vector<std::pair<const char*, int*>> fields = {
+      {"blocks", &config.blocks},
+      {"layers", &config.layers},
+      {"residual_channels", &config.residual_channels},
+      {"skip_channels", &config.skip_channels},
+      {"kernel_size", &config.kernel_size},
+      {"classes", &config.classes},
+      {"latent_channels", &config.latent_channels},
+      {"hop_samples", &config.hop_samples},
+  };
+  std::size_t known = 0;
+  for (const auto& [name, field] : fields) {
+    if (!values.contains(name))
+      throw py::value_error(std::string("decoder config: expected an integer ") + name + ", found none");
+    const py::object value = values[name];
+    try {
+      *field = value.cast<int>();
+    } catch (const py::cast_error&) {
+      throw py::value_error(std::string("decoder config: expected an integer ") + name + ", found " +
+                            py::repr(value).cast<std::string>());
+    }
+    ++known;
+  }
+  if (values.contains("mu_law")) {
+    const py::object value = values["mu_law"];
+    if (!py::isinstance<py::str>(value))
+      throw py::value_error("decoder config: expected a string mu_law, found " + py::repr(value).cast<std::string>());
+    config.mu_law = value.cast<std::string>();
+    ++known;
+  }
+  if (known != values.size())
+    throw py::value_error("decoder config: found unknown fields in " +
+                          py::repr(values.attr("keys")()).cast<std::string>());
+  return config;
+}
+
+std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& weights, const std::string& isa,
+                                      const std::string& precision) {
+  const DecoderConfig checked = read_config(config);
+  rtengine::TensorViews tensors;
+  std::vector<py::array> keep_alive;
+  for (const auto& [key, value] : weights) {
+    const std::string name = py::str(key).cast<std::string>();
+    py::array array = require<float>("decoder weights: " + name, value, -1, "float32 values");
+    tensors[name] = {{array.shape(), array.shape() + array.ndim()}, static_cast<const float*>(array.data())};
+    keep_alive.push_back(std::move(array));
+  }
+  py::gil_scoped_release release;
+  return std::make_shared<Decoder>(checked, tensors, isa, precision);
+}
+
+// latents [H, L]; gives H.
+py::ssize_t check_latents(const py::array& latents, const DecoderConfig& config) {
+  if (latents.shape(1) != config.latent_channels)
+    throw py::value_error("latents: expected float32 [H, " + std::to_string(config.latent_channels) + "], found " +
+                          describe_array(latents));
+  return latents.shape(0);
+}
+
+py::array_t<float> teacher_forced_logits(const Decoder& decoder, const py::object& latents, const py::object& codes) {
+  const py::array l = require<float>("latents", latents, 2, "float32 [H, L]");
+  const py::array c = require<std::uint8_t>("codes", codes, 1, "uint8 [T]");
+  const py::ssize_t hops = check_latents(l, decoder.config()), samples = c.shape(0);
+  if (samples > hops * decoder.config().hop_samples)
+    throw py::value_error("codes: expected at most " + std::to_string(hops * decoder.config().hop_samples) +
+                          " samples for " + std::to_string(hops) + " latents, found " + std::to_string(samples));
+  py::array_t<float> out({samples, static_cast<py::ssize_t>(rtengine::kClasses)});
+  float* data = out.mutable_data();
+  py::gil_scoped_release release;
+  decoder.logits(static_cast<const float*>(l.data()), static_cast<const std::uint8_t*>(c.data()), samples, data);
+  return out;
+}
+
+// A Slot and the flag that refuses two threads at once: they would mix two streams up.
+class PySlot {
+ public:
+  PySlot(std::shared_ptr<const Decoder> decoder, std::uint64_t seed, float temperature)
+      : slot_(std::move(decoder), seed) {
+    set_temperature(temperature);
+  }
+
+  void reset(std::uint64_t seed) {
+    const Use use(busy_);
+    slot_.reset(seed);
+  }
+
+  float temperature() const { return slot_.temperature(); }
+  void set_temperature(float temperature) {
+    if (!(temperature >= 0.0f && temperature <= 100.0f))
+      throw py::value_error("temperature: expected a number from 0 to 100, found " + std::to_string(temperature));
+    slot_.set_temperature(temperature);
+  }
+
+  std::uint64_t position() const { return slot_.position(); }
+
+  py::array_t<std::uint8_t> generate(const py::object& latents) {
+    const py::array l = require<float>("latents", latents, 2, "float32 [H, L]");
+    const DecoderConfig& config = slot_.decoder().config();
+    const py::ssize_t hops = check_latents(l, config);
+    py::array_t<std::uint8_t> codes(hops * config.hop_samples);
+    const float* latent = static_cast<const float*>(l.data());
+    std::uint8_t* out = codes.mutable_data();
+    const Use use(busy_);
+    py::gil_scoped_release release;
+    for (py::ssize_t hop = 0; hop < hops; ++hop) {
+      slot_.begin_hop(latent + hop * config.latent_channels);
+      slot_.generate(out + hop * config.hop_samples, config.hop_samples);
+    }
+    return codes;
+  }
+
+ private:
+  struct Use {
+    explicit Use(std::atomic<bool>& busy) : busy(busy) {
+      if (busy.exchange(true, std::memory_order_acquire))
+        throw std::runtime_error("slot: expected one thread at a time, found it in use by another");
+    }
+    ~Use() { busy.store(false, std::memory_order_release); }
+    std::atomic<bool>& busy;
+  };
+
+  rtengine::Slot slot_;
+  std::atomic<bool> busy_{false};
+};
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+  m.attr("CHUNK_SAMPLES") = rtengine::kChunkSamples;
+  m.def("available_isas", [] {
+    std::vector<std::string> names;
+    for (const rtengine::Isa isa : rtengine::available_isas()) names.emplace_back(rtengine::isa_name(isa));
+    return names;
+  });
+  m.def("read_loop_seconds", &rtengine::read_loop_seconds, py::arg("num_bytes"), py::arg("repeats"),
+        py::call_guard<py::gil_scoped_release>());
+  m.def("uniform", &rtengine::uniform, py::arg("seed"), py::arg("sample"));
+
+  py::class_<PySlot>(m, "Slot")
+      .def("reset", &PySlot::reset, py::arg("seed"))
+      .def("generate", &PySlot::generate, py::arg("latents"))
+      .def_property("temperature", &PySlot::temperature, &PySlot::set_temperature)
+      .def_property_readonly("position", &PySlot::position);
+
+  py::class_<Decoder, std::shared_ptr<Decoder>>(m, "Decoder")
+      .def(py::init(&make_decoder), py::arg("config"), py::arg("weights"), py::kw_only(), py::arg("isa") = "auto",
+           py::arg("precision") = "float32")
+      .def(
+          "open_slot",
+          [](std::shared_ptr<Decoder> self, std::uint64_t seed, float temperature) {
+            return std::make_unique<PySlot>(std::move(self), seed, temperature);
+          },
+          py::arg("seed") = 0, py::arg("temperature") = 1.0f)
+      .def("logits", &teacher_forced_logits, py::arg("latents"), py::arg("codes"))
+      .def_property_readonly("isa", [](const Decoder& d) { return rtengine::isa_name(d.isa()); })
+      .def_property_readonly("precision", &Decoder::precision)
+      .def_property_readonly("layers", [](const Decoder& d) { return d.config().total_layers(); })
+      .def_property_readonly("residual_channels", [](const Decoder& d) { return d.config().residual_channels; })
+      .def_property_readonly("skip_channels", [](const Decoder& d) { return d.config().skip_channels; })
+      .def_property_readonly("latent_channels", [](const Decoder& d) { return d.config().latent_channels; })
+      .def_property_readonly("hop_samples", [](const Decoder& d) { return d.config().hop_samples; })
+      .def_property_readonly("weight_bytes_per_sample", &Decoder::weight_bytes_per_sample);
+}

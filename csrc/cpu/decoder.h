@@ -1,0 +1,82 @@
+// The WaveNet decoder of one domain on the CPU: `Decoder` is its immutable weights, `Slot` one stream through it.
+// Slots share nothing that is written, so each may live on its own thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cpu/decoder_config.h"
+#include "cpu/decoder_weights.h"
+#include "cpu/isa.h"
+#include "cpu/network.h"
+
+namespace rtengine {
+
+inline constexpr float kLatentLimit = 1e6f;          // latents are clamped to it; NaN is taken as 0
+inline constexpr float kMinimumTemperature = 1e-4f;  // anything lower is 0: the most probable class
+
+class Decoder {
+ public:
+  // [control thread] Throws std::invalid_argument on bad weights, an instruction set that isn't there ("auto",
+  // "scalar", "avx2", "avx512") or an unknown precision ("float32").
+  Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa = "auto",
+          const std::string& precision = "float32");
+
+  const DecoderConfig& config() const noexcept { return config_; }
+  Isa isa() const noexcept { return isa_; }
+  const char* precision() const noexcept { return "float32"; }
+  std::int64_t weight_bytes_per_sample() const noexcept { return bytes_per_sample_; }
+
+  // [control thread] A network in its initial state.
+  std::unique_ptr<Network> open_network() const { return open_network_(); }
+
+  // [any thread, allocates] Logits [samples, 256] of each sample given those before it, from a fresh state.
+  // latents [hops, L] with hops * hop_samples >= samples; codes [samples].
+  void logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
+
+ private:
+  DecoderConfig config_;
+  Isa isa_;
+  std::int64_t bytes_per_sample_;
+  std::function<std::unique_ptr<Network>()> open_network_;
+};
+
+// Network input of a code: code / 255 - 0.5 (as published).
+inline float network_input(std::uint8_t code) noexcept { return static_cast<float>(code) / 255.0f - 0.5f; }
+
+class Slot {
+ public:
+  // [control thread] Allocates all that the slot will ever need.
+  Slot(std::shared_ptr<const Decoder> decoder, std::uint64_t seed);
+
+  // [audio thread, wait-free] Back to sample 0 with a new seed; the temperature stays. Equal to a fresh slot.
+  void reset(std::uint64_t seed) noexcept;
+
+  // [any thread, wait-free] Divides the logits; 0 takes the most probable class, and so do negative numbers and NaN.
+  void set_temperature(float temperature) noexcept { temperature_.store(temperature, std::memory_order_relaxed); }
+  float temperature() const noexcept { return temperature_.load(std::memory_order_relaxed); }
+
+  // [audio thread, wait-free] latent [L] conditions the samples until the next call.
+  void begin_hop(const float* latent) noexcept;
+
+  // [audio thread, wait-free] The next n codes, all within the hop begun. The bits are the same for any split of a hop
+  // into calls, and whatever other slots do.
+  void generate(std::uint8_t* codes, int n) noexcept;
+
+  std::uint64_t position() const noexcept { return position_; }  // samples generated since the start or the last reset
+  const Decoder& decoder() const noexcept { return *decoder_; }
+
+ private:
+  std::shared_ptr<const Decoder> decoder_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<float[]> latent_;  // [L], clamped
+  std::uint64_t seed_;
+  std::uint64_t position_ = 0;
+  float older_ = 0.0f, newer_ = 0.0f;  // network inputs at t - 2 and t - 1
+  std::atomic<float> temperature_{1.0f};
+};
+
+}  // namespace rtengine

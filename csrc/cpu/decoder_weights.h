@@ -1,0 +1,55 @@
+// The weights of one decoder in the layout of its PyTorch module (models.Decoder.state_dict()), checked on the way in.
+// R residual channels, S skip channels, L latent channels. Every array is row-major float32.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cpu/decoder_config.h"
+
+namespace rtengine {
+
+// A tensor as it was handed over: the caller keeps `data` alive while the weights are built.
+struct TensorView {
+  std::vector<std::int64_t> shape;
+  const float* data = nullptr;
+};
+using TensorViews = std::map<std::string, TensorView>;
+
+struct LayerWeights {
+  int dilation = 1;
+  std::vector<float> dilated;        // [2R, R, 2]: the first R rows are the gate; [..., 0] is the past tap
+  std::vector<float> dilated_bias;   // [2R]
+  std::vector<float> latent;         // [2R, L]
+  std::vector<float> latent_bias;    // [2R]
+  std::vector<float> residual;       // [R, R]
+  std::vector<float> residual_bias;  // [R]
+  std::vector<float> skip;           // [S, R]
+  std::vector<float> skip_bias;      // [S]
+};
+
+struct DecoderWeights {
+  DecoderConfig config;
+  std::vector<float> input;            // [R, 2]: [..., 0] is the older of the two previous samples
+  std::vector<float> input_bias;       // [R]
+  std::vector<float> input_skip;       // [S, R]
+  std::vector<float> input_skip_bias;  // [S]
+  std::vector<LayerWeights> layers;
+  std::vector<float> output;              // [S, S]
+  std::vector<float> output_bias;         // [S]
+  std::vector<float> output_latent;       // [S, L]
+  std::vector<float> output_latent_bias;  // [S]
+  std::vector<float> logits;              // [256, S]
+  std::vector<float> logits_bias;         // [256]
+
+  // Throws std::invalid_argument on a missing, unknown, misshapen or non-finite tensor, naming it.
+  static DecoderWeights from_tensors(const DecoderConfig& config, const TensorViews& tensors);
+
+  // Bytes of float32 weights and biases that one sample needs, each counted once. The latent projections are used once
+  // a hop and are left out.
+  std::int64_t bytes_per_sample() const;
+};
+
+}  // namespace rtengine

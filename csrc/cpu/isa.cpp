@@ -1,0 +1,81 @@
+#include "cpu/isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#if defined(_MSC_VER) && defined(_M_X64)
+#include <immintrin.h>
+#include <intrin.h>
+#endif
+
+namespace rtengine {
+namespace {
+
+struct Features {
+  bool avx2 = false, avx512 = false;
+};
+
+#if defined(_MSC_VER) && defined(_M_X64)
+Features detect() {
+  int r[4];
+  __cpuid(r, 0);
+  if (r[0] < 7) return {};
+  __cpuid(r, 1);
+  const bool fma = r[2] & (1 << 12), xsave = r[2] & (1 << 27);
+  if (!xsave) return {};
+  const unsigned long long state = _xgetbv(0);
+  __cpuidex(r, 7, 0);
+  const unsigned wanted = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
+  const unsigned ebx = static_cast<unsigned>(r[1]);
+  const bool avx2 = fma && (ebx & 1u << 5) && (state & 0x6) == 0x6;
+  return {avx2, avx2 && (ebx & wanted) == wanted && (state & 0xE6) == 0xE6};
+}
+#elif defined(__x86_64__)
+Features detect() {  // the compiler's check includes that the operating system saves the registers
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return {avx2, avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")};
+}
+#else
+Features detect() { return {}; }
+#endif
+
+}  // namespace
+
+const char* isa_name(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    default:
+      return "scalar";
+  }
+}
+
+std::vector<Isa> available_isas() {
+  static const Features features = detect();
+  std::vector<Isa> isas{Isa::kScalar};
+  if (features.avx2) isas.push_back(Isa::kAvx2);
+  if (features.avx512) isas.push_back(Isa::kAvx512);
+  return isas;
+}
+
+Isa choose_isa(const std::string& name) {
+  std::string wanted = name, source = "isa";
+  if (name == "auto") {
+    const char* forced = std::getenv("RTSERVER_ISA");
+    if (!forced || !*forced) return available_isas().back();
+    wanted = forced;
+    source = "RTSERVER_ISA";
+  }
+  std::string expected;
+  for (const Isa isa : available_isas()) {
+    if (wanted == isa_name(isa)) return isa;
+    expected += (expected.empty() ? "" : ", ") + std::string(isa_name(isa));
+  }
+  throw std::invalid_argument(source + ": expected one that this processor has (" + expected + "), found \"" + wanted +
+                              "\"");
+}
+
+}  // namespace rtengine

@@ -1,0 +1,20 @@
+// The instruction sets the engine was built for and this processor has; which one to use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace rtengine {
+
+enum class Isa { kScalar, kAvx2, kAvx512 };
+
+const char* isa_name(Isa isa) noexcept;
+
+// Best last; the scalar reference is always there.
+std::vector<Isa> available_isas();
+
+// "auto" takes the environment variable RTSERVER_ISA if set, else the best. Throws std::invalid_argument on a name that
+// is unknown or that this processor lacks.
+Isa choose_isa(const std::string& name);
+
+}  // namespace rtengine
