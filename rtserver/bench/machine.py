@@ -89,7 +89,12 @@ def overlap_ms(stalls_ns: npt.NDArray[np.int64], start_ns: int, stop_ns: int) ->
 
 def describe() -> dict[str, Any]:
     """The machine and the commit that a measurement was made with."""
-    return {"processor": processor_name(), "cores": os.cpu_count() or 1, "system": platform.platform(), "commit": commit()}
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count() or 1,
+        "system": platform.platform(),
+        "commit": commit(),
+    }
 
 
 def processor_name() -> str:

@@ -49,6 +49,20 @@ def port_in_use(port: int) -> bool:
     return False
 
 
+def status_at(port: int) -> dict[str, Any] | None:
+    """Status of the rtserver on this machine's `port`; None if nothing of the kind answers."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2.0)
+    try:
+        connection.request("GET", "/status")
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return answer if response.status == 200 and isinstance(answer, dict) else None
+
+
 class OwnServer:
     """Context manager: `rtserver` with the given models on `port`, ready to be connected to.
 
@@ -73,7 +87,7 @@ class OwnServer:
         return self._process.pid
 
     def __enter__(self) -> OwnServer:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        self._log = tempfile.TemporaryFile()
         self.started_ns = time.monotonic_ns()
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
@@ -106,16 +120,7 @@ class OwnServer:
 
     def status(self) -> dict[str, Any] | None:
         """The server's status, None while it doesn't answer."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2.0)
-        try:
-            connection.request("GET", "/status")
-            response = connection.getresponse()
-            answer: dict[str, Any] = json.loads(response.read())
-            return answer if response.status == 200 else None
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
-        finally:
-            connection.close()
+        return status_at(self.port)
 
     def log(self) -> str:
         """What the server wrote on standard error."""
