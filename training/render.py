@@ -52,7 +52,8 @@ def render(instrument: str, notes: list[Note], seconds: float, seed: int) -> np.
 def _soundfont(program: int, notes: list[Note], seconds: float, seed: int) -> np.ndarray:
     if shutil.which("fluidsynth") is None or not SOUNDFONT.exists():
         raise RuntimeError(
-            "fluidsynth or its soundfont is missing: apt-get install fluidsynth fluid-soundfont-gm, or set RTSERVER_SOUNDFONT"
+            f"fluidsynth or the soundfont {SOUNDFONT} is missing: `apt-get install fluidsynth fluid-soundfont-gm`,"
+            " or name a soundfont in RTSERVER_SOUNDFONT"
         )
     rng = random.Random(seed)
     track = mido.MidiTrack()

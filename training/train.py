@@ -28,7 +28,7 @@ AVERAGE_DECAY = 0.999
 
 
 def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
-    """A linear warm-up over 100 steps (a twentieth of short runs), then a cosine from `learning_rate` to `final_learning_rate`."""
+    """A linear warm-up over 100 steps (a twentieth of short runs), then a cosine between the two configured rates."""
     warm = min(1.0, (step + 1) / max(1.0, min(100.0, steps / 20)))
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
     return warm * (settings.final_learning_rate + (settings.learning_rate - settings.final_learning_rate) * cosine)
@@ -90,7 +90,7 @@ class Trainer:
         rate = learning_rate(s, self.step, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        names, shares = zip(*s.domains.items())
+        names, shares = zip(*s.domains.items(), strict=False)
         domain = str(self.rng.choice(names, p=np.array(shares) / sum(shares)))
         samples = round(s.segment_seconds * self.settings.model.sample_rate_hz)
         batch = self.corpus.draw(self.rng, domain, s.timbre_lags_ms, s.timbre_probability, s.batch, samples)
@@ -136,7 +136,7 @@ def picture(log: Path, out: Path) -> None:
 
     rows = read_log(log)
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
-    for axis, key in zip(axes, ("reconstruction", "domain", "note")):
+    for axis, key in zip(axes, ("reconstruction", "domain", "note"), strict=False):
         for domain in sorted({r["decoder"] for r in rows}):
             mine = [r for r in rows if r["decoder"] == domain]
             width = min(25, len(mine))

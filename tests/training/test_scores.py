@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from training.corpus import note_labels
@@ -18,7 +19,7 @@ def test_skyline_keeps_the_top_voice_without_overlap() -> None:
     chord = [Note(0.0, 1.0, 60, 80), Note(0.0, 1.0, 72, 80), Note(0.5, 1.5, 74, 80), Note(1.2, 1.4, 50, 80)]
     line = skyline(chord)
     assert [n.pitch for n in line] == [72, 74]
-    assert all(a.end_s <= b.onset_s for a, b in zip(line, line[1:], strict=False))
+    assert all(a.end_s <= b.onset_s for a, b in itertools.pairwise(line))
 
 
 def test_performances_stay_in_range_and_in_order() -> None:
@@ -26,7 +27,7 @@ def test_performances_stay_in_range_and_in_order() -> None:
     played = perform(line, random.Random(3), 50, 96)
     assert len(played) == len(line)
     assert all(50 <= n.pitch <= 96 and n.end_s > n.onset_s for n in played)
-    assert all(a.onset_s <= b.onset_s for a, b in zip(played, played[1:], strict=False))
+    assert all(a.onset_s <= b.onset_s for a, b in itertools.pairwise(played))
 
 
 def test_reels_of_different_splits_share_no_work() -> None:

@@ -83,7 +83,7 @@ def test_confusion_makes_the_classifier_worse(tiny: Settings) -> None:
     gradient = torch.autograd.grad(-RECIPE.confusion_weight * before, parameters)
     with torch.no_grad():
         for parameter, g in zip(parameters, gradient, strict=True):
-            parameter -= 5.0 * g
+            parameter.sub_(5.0 * g)
     after, _ = network.heads(network.encode(audio), timbre, notes)
     assert after > before
 
