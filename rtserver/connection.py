@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -59,10 +60,8 @@ class ControlConnection:
         """Send once; lost if nobody listens. ValueError if the receiver would refuse it."""
         with self._sending:
             datagram = osc.encode(event, self._sealer)
-            try:
+            with contextlib.suppress(OSError):  # the ICMP answer to an earlier datagram, or a full buffer
                 self._socket.send(datagram)
-            except OSError:  # the ICMP answer to an earlier datagram, or a full buffer
-                pass
 
     def poll(self, timeout_s: float = 0.0) -> list[osc.Event]:
         """What has arrived. Raises ConnectionRefusedError when the machine says that nobody listens."""

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     """Make serving what the command does when no subcommand is named."""
 
     @app.callback(invoke_without_command=True)
-    def serve(  # noqa: PLR0917  typer's parameters are options
+    def serve(
         context: typer.Context,
         model: Annotated[
             Optional[list[str]],  # noqa: UP045  typer on Python 3.10 wants it spelled out
@@ -77,7 +77,7 @@ def read_key(text: str | None) -> bytes | None:
     return key
 
 
-def run(  # noqa: PLR0917
+def run(
     models: list[str], host: str, port: int, key: bytes | None, margin: str, temperature: float, quiet: bool
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
@@ -112,7 +112,7 @@ def default_models(console: Console) -> list[str]:
     if DEFAULT_MODEL in model_file.shipped():
         return [DEFAULT_MODEL]
     console.print(
-        f"[yellow]no {DEFAULT_MODEL}.pt among the shipped packs: serving the probes only; name one with --model[/yellow]"
+        f"[yellow]no {DEFAULT_MODEL}.pt is shipped: serving the probes only; name a pack with --model[/yellow]"
     )
     return []
 

@@ -67,7 +67,7 @@ def show(seen: dict[str, Any]) -> None:
         table.add_row(
             f"{session['session']}.{session['generation']} {session['state']}",
             f"{session['model']} {session['parameters'].get('decoder', '')}",
-            f"{session['sample_rate_hz']} Hz, {session['block_frames']} x {session['channels']}, {session['transport']}",
+            f"{session['transport']} {session['sample_rate_hz']} Hz {session['block_frames']} x {session['channels']}",
             str(session["client_pid"] if session["transport"] == "shm" else session["client_address"]),
             f"{session['latency_ms']} ms",
             str(session["blocks"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -36,6 +37,7 @@ from rtserver.worker.messages import (
 
 CONTROL_NICE = 5  # the control process yields to audio, its own worker's and everybody's
 TICK_SECONDS = 0.25
+OPEN_SECONDS = 5.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -164,18 +166,20 @@ class Server:
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the models; a thread of its own, so that Ctrl-C needn't wait for it."""
         lower_priority()
+        refusal: UserError | None = None
         try:
             self.catalog.load_all(list(self.options.models), self._progress)
-            finish: Callable[[], object] = self._models_ready.set
         except UserError as error:
-            finish = lambda error=error: self._fail(error)  # noqa: E731
+            refusal = error
         except Exception as error:
-            wrapped = UserError(f"a model can't be loaded: {type(error).__name__}: {error}", exit_code=1)
-            finish = lambda: self._fail(wrapped)  # noqa: E731
-        try:
-            loop.call_soon_threadsafe(finish)
-        except RuntimeError:  # stopped meanwhile
-            pass
+            refusal = UserError(f"a model can't be loaded: {type(error).__name__}: {error}", exit_code=1)
+        with contextlib.suppress(RuntimeError):  # stopped meanwhile
+            loop.call_soon_threadsafe(self._on_models, refusal)
+
+    def _on_models(self, refusal: UserError | None) -> None:
+        if refusal is not None:
+            self._fail(refusal)
+        self._models_ready.set()
 
     async def _announce(self, on_ready: Callable[[Server], None]) -> None:
         await self._models_ready.wait()
@@ -423,12 +427,10 @@ class Server:
                 parameters=dict(session.parameters),
             )
         )
-        try:
-            error = await asyncio.wait_for(opening, 5.0)
-        except TimeoutError:
-            error = "the audio worker does not answer"
-        if error:
-            raise UserError(f"the session can't be opened: {error}; try again, or look at `rtserver status`")
+        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+        why_not = opening.result() if opening.done() else "the audio worker does not answer"
+        if why_not:
+            raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
         session.state = "running"
         session.last_heard = time.monotonic()
 
@@ -453,10 +455,8 @@ class _Refused(UserError):
 def lower_priority() -> None:
     """Make the calling thread yield to audio. Linux only: elsewhere it would be the whole process, worker included."""
     if sys.platform == "linux":
-        try:
+        with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CONTROL_NICE)
-        except OSError:
-            pass
 
 
 async def serve(
@@ -470,8 +470,6 @@ async def serve(
     server = Server(options, progress, udp, tcp)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        try:
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
             loop.add_signal_handler(number, server.stop)
-        except NotImplementedError:  # Windows: KeyboardInterrupt ends the loop
-            pass
     await server.run(on_ready)

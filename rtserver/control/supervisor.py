@@ -7,6 +7,7 @@ that is full of weights never holds up the event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import queue
 import threading
@@ -60,16 +61,12 @@ class WorkerSupervisor:
         await asyncio.to_thread(self._thread.join, STOP_SECONDS * 3)
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # stopped
             self._wake_sender.send_bytes(b"")
-        except OSError:  # stopped
-            pass
 
     def _tell(self, callback: Callable[[Any], None], argument: object) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(callback, argument)
-        except RuntimeError:  # the loop has closed
-            pass
 
     def _run(self) -> None:
         short_lived = 0

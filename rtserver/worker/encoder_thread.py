@@ -6,6 +6,7 @@ and after runs in native threads.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -108,8 +109,6 @@ def raise_priority(fifo_priority: int) -> bool:
         return True
     except OSError:
         pass
-    try:
+    with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -11)
-    except OSError:
-        pass
     return False
