@@ -7,11 +7,11 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import eventually, noise, through
 
 from rtserver import osc
 from rtserver.client import Bridge, NoServer
 from rtserver.connection import ControlConnection
+from tests.server.harness import eventually, noise, through
 
 
 def dropped(server) -> dict[str, int]:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, free_port
+
+from tests.server.harness import ROOT, free_port
 
 
 def rtserver(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

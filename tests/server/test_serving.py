@@ -12,10 +12,10 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import ROOT, eventually, noise, shared_memory, through
 
 from rtserver.client import Bridge, NoServer
 from rtserver.errors import UserError
+from tests.server.harness import ROOT, eventually, noise, shared_memory, through
 
 BLOCKS = [128, 1, 77, 128, 64, 3]
 
@@ -206,7 +206,7 @@ def test_a_killed_server_takes_its_worker_along(start_server):
 
 
 def test_without_a_server_the_client_says_how_to_start_one():
-    from conftest import free_port
+    from tests.server.harness import free_port
 
     with pytest.raises(NoServer, match="start one with `rtserver"):
         Bridge(free_port())
