@@ -66,8 +66,8 @@ def status_at(port: int) -> dict[str, Any] | None:
 class OwnServer:
     """Context manager: `rtserver` with the given models on `port`, ready to be connected to.
 
-    started_ns: CLOCK_MONOTONIC when the process was launched. Raises UserError with the server's own words if it
-    doesn't come up.
+    started_ns: CLOCK_MONOTONIC when the process was launched. model_names: what the server calls each model.
+    Raises UserError with the server's own words if it doesn't come up.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class OwnServer:
         self.port = port if port is not None else free_port()
         named = [word for model in models for word in ("--model", model)]
         self._command = [sys.executable, "-m", "rtserver", *named, "--port", str(self.port), "--quiet", *arguments]
+        self.model_names = {model: Path(model).stem if model.endswith(".pt") else model for model in models}
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -94,7 +95,7 @@ class OwnServer:
         )
         deadline_s = time.monotonic() + self._timeout_s
         try:
-            while self.status() is None:
+            while (self.status() or {}).get("state") != "ready":
                 if self._process.poll() is not None:
                     raise UserError(self._last_words(f"the server ended with status {self._process.returncode}"), 1)
                 if time.monotonic() > deadline_s:

@@ -63,12 +63,9 @@ def block_sizes(block: int | str, frames: int, largest: int, seed: int = 0) -> l
     return [*sizes, rest] if rest else sizes
 
 
-def exact_delay(source: Audio, output: Audio, longest: int) -> Delay | None:
-    """Delay at which `output` [N, C] repeats `source` [N, C]; None if they don't correlate at all."""
-    found = correlated_delay(source, output, longest)
-    if found is None:
-        return None
-    lag = round(found.frames)
+def exact_delay(source: Audio, output: Audio, near: Delay) -> Delay:
+    """Check that `output` [N, C] repeats `source` [N, C], bit for bit, after the whole delay `near` and silence."""
+    lag = round(near.frames)
     same = lag >= 0 and np.array_equal(output[lag:], source[: len(source) - lag]) and not output[:lag].any()
     return Delay(float(lag), bool(same))
 
@@ -90,11 +87,13 @@ def correlated_delay(source: Audio, output: Audio, longest: int) -> Delay | None
     energy = np.sqrt(np.sum(a * a) * np.sum(b * b))
     if energy == 0.0 or correlation[coarse] < 0.1 * energy:
         return None
-    lags = coarse + np.arange(-100, 101) / 100.0  # [K]
-    omega = 2.0 * np.pi * np.fft.rfftfreq(size)
-    strong = np.abs(cross) > 1e-6 * np.abs(cross).max()
-    values = [float(np.sum((cross[strong] * np.exp(1j * omega[strong] * lag)).real)) for lag in lags]
-    return Delay(float(lags[int(np.argmax(values))]), False)
+    strong = np.abs(cross) > 1e-3 * np.abs(cross).max()
+    omega, cross = 2.0 * np.pi * np.fft.rfftfreq(size)[strong], cross[strong]
+    lag = float(coarse)
+    for step in (0.1, 0.01):
+        lags = lag + step * np.arange(-10, 11)  # [K]
+        lag = float(lags[np.argmax([np.sum((cross * np.exp(1j * omega * at)).real) for at in lags])])
+    return Delay(round(lag, 2), False)
 
 
 def excerpt(source: Audio, output: Audio, rate_hz: int) -> tuple[Audio, Audio]:
