@@ -194,23 +194,39 @@ def connect(options: StreamOptions, model: str, server: OwnServer) -> Iterator[S
 
 
 def play(options: StreamOptions, stream: Stream, flood: int, seconds: float, server: OwnServer) -> Turn:
-    """Play a turn on every client of a stream at once."""
+    """Play a turn on every client of a stream at once: noise for probes, a melody for instruments."""
     frames = round(seconds * options.rate_hz)
     make = signals.noise if stream.model in PROBES else signals.melody
     sources = [make(frames, options.rate_hz, options.channels, seed) for seed in range(options.clients)]
+    turn = perform(options, stream, sources, server, flood)
+    if not stream.turns and stream.model in PROBES:
+        stream.delay = _measure(stream, turn, options)
+    turn.source = turn.output = None
+    return turn
+
+
+def perform(
+    options: StreamOptions, stream: Stream, sources: list[signals.Audio], server: OwnServer, flood: int = 0
+) -> Turn:
+    """Play one source a client, float32 [N, C], in real time, all at once."""
+    frames = len(sources[0])
     sizes = signals.block_sizes(options.block, frames, options.largest_block_frames, seed=len(stream.turns))
     with contextlib.ExitStack() as stack:
         flooding = stack.enter_context(_flood(flood, server.port, stream.bridges[0].session)) if flood else None
         steal = stack.enter_context(machine.StealMeter())
-        pool = stack.enter_context(ThreadPoolExecutor(options.clients))
+        pool = stack.enter_context(ThreadPoolExecutor(len(sources)))
         jobs = zip(stream.bridges, sources, strict=True)
         runs = list(pool.map(lambda job: _drive(job[0], job[1], sizes, options.rate_hz), jobs))
     misses = [miss for run in runs for miss in run.misses]
     stalls_ns = runs[0].stalls_ns
-    turn = Turn(
+    if stream.first_sound_s is None:
+        # The first block goes in when the server is ready for it; its translation sounds one latency later.
+        waited_s = (runs[0].started_ns - server.started_ns) / 1e9
+        stream.first_sound_s = waited_s + stream.latency.reported / options.rate_hz
+    return Turn(
         stream.model,
         flood,
-        seconds,
+        frames / options.rate_hz,
         np.concatenate([run.round_trip_us for run in runs]),
         sum(run.blocks for run in runs),
         misses,
@@ -218,25 +234,19 @@ def play(options: StreamOptions, stream: Stream, flood: int, seconds: float, ser
         steal.steal_ms,
         stalls_ns,
         flooding.sent if flooding else 0,
+        sources[0],
+        runs[0].output,
     )
-    if not stream.turns:
-        # The first block goes in when the server is ready for it; its translation sounds one latency later.
-        stream.first_sound_s = (
-            runs[0].started_ns - server.started_ns
-        ) / 1e9 + stream.latency.reported / options.rate_hz
-        if stream.model in PROBES:
-            stream.delay = _measure(stream, sources[0], runs[0].output, options)
-    return turn
 
 
-def _measure(
-    stream: Stream, source: signals.Audio, output: signals.Audio, options: StreamOptions
-) -> signals.Delay | None:
+def _measure(stream: Stream, turn: Turn, options: StreamOptions) -> signals.Delay | None:
+    """The delay of a probe's first turn."""
+    assert turn.source is not None and turn.output is not None
     longest = 2 * stream.latency.reported + options.largest_block_frames
-    found = signals.correlated_delay(*signals.excerpt(source, output, options.rate_hz), longest)
+    found = signals.correlated_delay(*signals.excerpt(turn.source, turn.output, options.rate_hz), longest)
     if found is None or stream.model != "loopback":
         return found
-    return signals.exact_delay(source, output, found)
+    return signals.exact_delay(turn.source, turn.output, found)
 
 
 @dataclass(frozen=True)
