@@ -57,18 +57,16 @@ def _translate(options: StreamOptions, source: np.ndarray, what: str) -> tuple[T
         OwnServer([options.model], port, arguments=["--margin", options.margin]) as server,
         connect(options, options.model, server) as stream,
     ):
-        padded = np.pad(source, (0, stream.latency.reported + round(RING_OUT_S * RATE_HZ)))[:, None]
-        print(
-            f"connected  {stream.latency.reported} frames"
-            f" ({1000.0 * stream.latency.reported / RATE_HZ:.1f} ms) of latency, blocks of {BLOCK_FRAMES} at {RATE_HZ} Hz"
-        )
+        latency = stream.latency.reported
+        told = f"{latency} frames ({1000.0 * latency / RATE_HZ:.1f} ms) of latency"
+        print(f"connected  {told}, blocks of {BLOCK_FRAMES} at {RATE_HZ} Hz")
+        padded = np.pad(source, (0, latency + round(RING_OUT_S * RATE_HZ)))[:, None]
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(perform, options, stream, [np.ascontiguousarray(padded, np.float32)], server)
             _show_time(what, len(padded) / RATE_HZ, future.done)
             turn = future.result()
         stream.turns.append(turn)
         report = {**describe(options, stream), "resident_mb": server.resident_mb(), "machine": machine.describe()}
-    latency = stream.latency.reported
     assert turn.output is not None
     turn.source, turn.output = source, turn.output[latency : latency + len(source) + round(RING_OUT_S * RATE_HZ), 0]
     return turn, report
@@ -122,10 +120,8 @@ def _leave(out: Path, turn: Turn, report: dict[str, Any], what: str) -> None:
     print(f"misses     {misses} of {report['blocks']} blocks {report['misses_by_cause'] if misses else ''}")
     print(f"           {out}/demo.wav (heard), demo_input.wav (played), demo.png (look), demo.json (figures)")
     run = "rtserver" if sys.prefix == sys.base_prefix else str(Path(sys.prefix, "bin", "rtserver"))
-    try:
+    if Path(run).is_relative_to(Path.cwd()):
         run = str(Path(run).relative_to(Path.cwd()))
-    except ValueError:
-        pass
     print("\nTry next:")
     if misses > 0.01 * report["blocks"]:
         print(f"  {run} doctor                                    why blocks were missed, what to fix")
