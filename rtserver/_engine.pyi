@@ -65,3 +65,169 @@ class Slot:
 
     def generate(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The codes [H * hop] of the next hops; latents [H, L]. Continues the stream. Releases the GIL."""
+
+# Stream (csrc/stream, plugin_bridge): n frames, ch channels; audio is float32, host frames unless said otherwise.
+
+MISS_CAUSES: list[str]
+
+def monotonic_ns() -> int:
+    """The clock of heartbeats and stamps: CLOCK_MONOTONIC."""
+
+def resampler_latency(rate_hz: int) -> tuple[int, int]:
+    """Half lengths of the filters: (intake, in host frames; output, in 16 kHz samples). Raises ValueError."""
+
+class Resampler:
+    """Polyphase resampler between whole rates 8000..384000: zero phase, any partition of the input the same bits."""
+
+    def __init__(self, in_rate_hz: int, out_rate_hz: int) -> None: ...
+    def push(self, frames: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def flush(self) -> NDArray[np.float32]:
+        """The rest, ceil(pushed * out / in) frames in all; then starts anew."""
+
+class Intake:
+    """Host frames to hops of network input, synchronously: mean of the channels, 16 kHz, gain, gate, mu-law.
+
+    encoding: "mu_law_rounded" or "mu_law_published" give code / 255 - 0.5, "linear" gives the audio.
+    Gain and gate set before the first push hold from the first sample, later ones from the next hop on.
+    """
+
+    input_gain_db: float
+    gate_db: float
+    def __init__(self, rate_hz: int, channels: int, hop_samples: int, encoding: str = "mu_law_rounded") -> None: ...
+    def push(self, frames: NDArray[np.float32]) -> None:
+        """Frames [n, ch], or [n] when there is one channel. NaN and Inf count as 0."""
+
+    def pop_hop(self) -> NDArray[np.float32] | None: ...
+    def finish(self, lookahead_samples: int = 0) -> None:
+        """As if silence followed: hops until the translation of every pushed frame can be rendered without flush().
+
+        The hops, and so the translation, are those of a stream that goes on with silence.
+        """
+
+class Renderer:
+    """Latents to host frames, synchronously. voice None: the latent is the hop of audio (identity16k)."""
+
+    def __init__(
+        self, rate_hz: int, hop_samples: int, voice: Decoder | None, seed: int = 0, temperature: float = 1.0
+    ) -> None: ...
+    def push(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The next hop; gives the frames that became ready, frame 0 being aligned with input frame 0."""
+
+    def flush(self) -> NDArray[np.float32]: ...
+    def reset(self, seed: int) -> None: ...
+    def set_temperature(self, temperature: float) -> None: ...
+
+class Segment:
+    """One session's memory (layout.h). Named: POSIX shared memory, unlinked when its maker is collected. None: private."""
+
+    @staticmethod
+    def create(
+        name: str | None,
+        *,
+        session: int = 0,
+        generation: int = 1,
+        sample_rate_hz: int,
+        max_block_frames: int,
+        channels: int,
+        latency: dict[str, int],
+        ring_frames: int = 0,
+        transport: str = "shm",
+    ) -> Segment:
+        """latency: LatencyParts.to_dict(). Raises ValueError (geometry) or RuntimeError (no memory, name taken)."""
+
+    @staticmethod
+    def open(name: str) -> Segment:
+        """Map a server's segment. Raises RuntimeError naming what was found instead."""
+
+    @staticmethod
+    def name_for(server_pid: int, session: int, generation: int) -> str: ...
+    @staticmethod
+    def sweep_stale() -> int:
+        """Unlink segments of servers that are no more; how many."""
+
+    @staticmethod
+    def layout() -> dict[str, tuple[int, int]]:
+        """(offset, bytes) of every header field."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def latency(self) -> dict[str, int]: ...
+    def unlink(self) -> None:
+        """The name goes, mappings stay: to be called once the client has attached."""
+
+    def describe(self) -> dict[str, Any]: ...
+    def get(self, field: str) -> int | float: ...
+    def set(self, field: str, value: float) -> None: ...
+    def header_bytes(self) -> bytes: ...
+
+class Worker:
+    """Sessions with their native intake and render threads; the encoder is driven by wait_hop and push_latent.
+
+    realtime: ask for SCHED_FIFO; `realtime_granted` says whether it was had.
+    """
+
+    def __init__(self, realtime: bool = True) -> None: ...
+    @property
+    def realtime_granted(self) -> bool: ...
+    def open_session(
+        self,
+        session: int,
+        segment: Segment,
+        kind: str,
+        hop_samples: int = 160,
+        lookahead_samples: int = 0,
+        encoding: str = "mu_law_rounded",
+        voices: list[Decoder] = ...,
+        seed: int = 0,
+    ) -> None:
+        """kind: "loopback", "identity16k" (push back each hop as its latent) or "model". Raises ValueError."""
+
+    def wait_hop(self, timeout_ms: int) -> tuple[int, int, int, NDArray[np.float32]] | None:
+        """(session, epoch, hop_index, hop) due first; hop_index 0: reset the encoder. One thread calls this."""
+
+    def push_latent(self, session: int, epoch: int, latent: NDArray[np.float32]) -> bool:
+        """False: session or epoch gone. Raises ValueError for a latent of another size."""
+
+    def close_session(self, session: int) -> bool: ...
+    def sessions(self) -> list[int]: ...
+    def stats(self, session: int) -> dict[str, Any]:
+        """client_pid, client_alive, client_heartbeat_age_ms, epoch, hops, encoder_ns, decoder_ns, misses... KeyError."""
+
+    def stop(self) -> None: ...
+
+class Bridge:
+    """The client's end: blocks in, translated blocks out `latency_frames` later, aligned dry when they are missing.
+
+    attach, detach, heartbeat, set, get may be called from any thread; process, wait_ready, reset from one at a time.
+    """
+
+    offline: bool
+    offline_deadline_ms: int
+    def __init__(
+        self, rate_hz: int, max_block_frames: int, channels: int, latency_frames: int, fade_frames: int
+    ) -> None: ...
+    @property
+    def latency_frames(self) -> int: ...
+    @property
+    def server_alive(self) -> bool: ...
+    @property
+    def segment(self) -> Segment | None: ...
+    def attach(self, segment: Segment) -> None:
+        """The next block changes over and starts a new epoch. Raises ValueError for another geometry."""
+
+    def detach(self) -> None: ...
+    def heartbeat(self) -> None: ...
+    def wait_ready(self, timeout_ms: int) -> bool:
+        """Run the handshake now, so that the next block is translated from its first frame."""
+
+    def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Any number of frames, [n] or [n, ch]. Raises RuntimeError only when offline and the server is gone."""
+
+    def reset(self) -> None: ...
+    def set(self, name: str, value: float) -> None:
+        """Clamped to the parameter's range. Raises KeyError (unknown) or ValueError (nan)."""
+
+    def get(self, name: str) -> float: ...
+    def params(self) -> dict[str, float]: ...
+    def stats(self) -> dict[str, Any]: ...

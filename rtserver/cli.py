@@ -10,9 +10,8 @@ import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Sequence
 
 import typer
 

@@ -1,3 +1,553 @@
-#include "bindings.h"
+// Resampler, Intake, Renderer, Segment, Worker and Bridge for Python.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
-void bind_stream(pybind11::module_&) {}
+#include <deque>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings.h"
+#include "rtbridge/atomics.h"
+#include "rtbridge/bridge.h"
+#include "rtbridge/segment.h"
+#include "stream/intake.h"
+#include "stream/model_voice.h"
+#include "stream/renderer.h"
+#include "stream/resampler.h"
+#include "stream/worker.h"
+
+namespace py = pybind11;
+using namespace rtstream;
+using rtbridge::Bridge;
+using rtbridge::Param;
+using rtbridge::Segment;
+
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+py::array_t<float> to_array(const std::vector<float>& values) {
+  return py::array_t<float>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+// Frames of an array [n] or [n, channels]; throws ValueError for any other shape.
+size_t frames_of(const Floats& x, int channels) {
+  if (x.ndim() == 1 && channels == 1) return static_cast<size_t>(x.shape(0));
+  if (x.ndim() == 2 && x.shape(1) == channels) return static_cast<size_t>(x.shape(0));
+  throw py::value_error("frames: expected [n, " + std::to_string(channels) + "]" + (channels == 1 ? " or [n]" : "") +
+                        ", found " + std::to_string(x.ndim()) + " dimensions, the last of " +
+                        std::to_string(x.ndim() ? x.shape(x.ndim() - 1) : 0));
+}
+
+Encoding encoding_of(const std::string& name) {
+  if (name == "mu_law_rounded") return Encoding::kMuLawRounded;
+  if (name == "mu_law_published") return Encoding::kMuLawPublished;
+  if (name == "linear") return Encoding::kLinear;
+  throw py::value_error("encoding: expected mu_law_rounded, mu_law_published or linear, found " + name);
+}
+
+// --- synchronous pieces ---
+
+class PyResampler {
+ public:
+  PyResampler(int in_rate_hz, int out_rate_hz)
+      : resampler_(in_rate_hz, out_rate_hz), chunk_(resampler_.max_output(Resampler::kMaxPush)) {}
+
+  py::array_t<float> push(const Floats& x) {
+    frames_of(x, 1);
+    std::vector<float> out;
+    const float* data = x.data();
+    for (py::ssize_t at = 0; at < x.size(); at += Resampler::kMaxPush) {
+      const int n = static_cast<int>(std::min<py::ssize_t>(Resampler::kMaxPush, x.size() - at));
+      const int got = resampler_.push(data + at, n, chunk_.data());
+      out.insert(out.end(), chunk_.begin(), chunk_.begin() + got);
+    }
+    return to_array(out);
+  }
+
+  py::array_t<float> flush() {
+    std::vector<float> out;
+    while (const int got = resampler_.flush(chunk_.data())) out.insert(out.end(), chunk_.begin(), chunk_.begin() + got);
+    resampler_.reset();
+    return to_array(out);
+  }
+
+ private:
+  Resampler resampler_;
+  std::vector<float> chunk_;
+};
+
+class PyIntake {
+ public:
+  PyIntake(int rate_hz, int channels, int hop_samples, const std::string& encoding)
+      : intake_(rate_hz, channels, hop_samples, encoding_of(encoding)), channels_(channels), hop_(hop_samples) {}
+
+  void push(const Floats& x) {
+    const size_t frames = frames_of(x, channels_);
+    for (size_t at = 0; at < frames; at += Intake::kMaxPush) {
+      const int n = static_cast<int>(std::min<size_t>(Intake::kMaxPush, frames - at));
+      intake_.push(x.data() + at * static_cast<size_t>(channels_), n);
+      collect();
+    }
+  }
+  void finish(int lookahead_samples) {
+    while (intake_.finish(lookahead_samples)) collect();
+  }
+  py::object pop_hop() {
+    if (hops_.empty()) return py::none();
+    py::object hop = to_array(hops_.front());
+    hops_.pop_front();
+    return hop;
+  }
+
+  float input_gain_db = 0.0f, gate_db = kGateOffDb;
+  void apply() {
+    intake_.set_input_gain_db(input_gain_db);
+    intake_.set_gate_db(gate_db);
+    if (!started_) intake_.reset();
+  }
+
+ private:
+  void collect() {
+    started_ = true;
+    while (intake_.pop_hop(hop_.data())) hops_.push_back(hop_);
+  }
+  Intake intake_;
+  int channels_;
+  bool started_ = false;
+  std::vector<float> hop_;
+  std::deque<std::vector<float>> hops_;
+};
+
+std::vector<std::unique_ptr<Voice>> voices_of(const std::vector<std::shared_ptr<rtengine::Decoder>>& decoders,
+                                              int hop_samples) {
+  std::vector<std::unique_ptr<Voice>> voices;
+  for (const auto& decoder : decoders) {
+    if (!decoder) throw py::value_error("voices: expected decoders, found none");
+    if (decoder->config().hop_samples != hop_samples)
+      throw py::value_error("voices: expected a hop of " + std::to_string(hop_samples) + " samples, found " +
+                            std::to_string(decoder->config().hop_samples));
+    voices.push_back(std::make_unique<ModelVoice>(decoder));
+  }
+  return voices;
+}
+
+class PyRenderer {
+ public:
+  PyRenderer(int rate_hz, int hop_samples, std::shared_ptr<rtengine::Decoder> voice, uint64_t seed, float temperature)
+      : renderer_(rate_hz, hop_samples, make_voices(std::move(voice), hop_samples)) {
+    renderer_.reset(seed);
+    renderer_.set_temperature(temperature);
+    chunk_.resize(static_cast<size_t>(std::max(renderer_.max_chunk_frames(), renderer_.max_flush_frames())));
+  }
+  py::array_t<float> push(const Floats& latent) {
+    if (latent.size() != renderer_.latent_size())
+      throw py::value_error("latent: expected " + std::to_string(renderer_.latent_size()) + " values, found " +
+                            std::to_string(latent.size()));
+    std::vector<float> out;
+    {
+      py::gil_scoped_release release;
+      renderer_.begin_hop(latent.data(), 0);
+      while (!renderer_.hop_done()) append(out, renderer_.render_chunk(chunk_.data()));
+    }
+    return to_array(out);
+  }
+  py::array_t<float> flush() {
+    std::vector<float> out;
+    while (const int got = renderer_.flush(chunk_.data())) append(out, got);
+    return to_array(out);
+  }
+  void reset(uint64_t seed) { renderer_.reset(seed); }
+  void set_temperature(float t) { renderer_.set_temperature(t); }
+
+ private:
+  static std::vector<std::unique_ptr<Voice>> make_voices(std::shared_ptr<rtengine::Decoder> voice, int hop_samples) {
+    if (voice) return voices_of({std::move(voice)}, hop_samples);
+    std::vector<std::unique_ptr<Voice>> voices;
+    voices.push_back(std::make_unique<IdentityVoice>(hop_samples));
+    return voices;
+  }
+  void append(std::vector<float>& out, int n) { out.insert(out.end(), chunk_.begin(), chunk_.begin() + n); }
+  Renderer renderer_;
+  std::vector<float> chunk_;
+};
+
+// --- segment ---
+
+rt_latency latency_of(const py::dict& parts) {
+  const auto field = [&](const char* name) { return parts[name].cast<uint32_t>(); };
+  return {field("block"),  field("resampling"), field("lookahead"), field("hop"),
+          field("margin"), field("jitter"),     field("reported"),  field("fade")};
+}
+
+py::dict latency_dict(const rt_latency& l) {
+  py::dict d;
+  d["block"] = l.block;
+  d["resampling"] = l.resampling;
+  d["lookahead"] = l.lookahead;
+  d["hop"] = l.hop;
+  d["margin"] = l.margin;
+  d["jitter"] = l.jitter;
+  d["reported"] = l.reported;
+  d["fade"] = l.fade;
+  return d;
+}
+
+std::shared_ptr<Segment> create_segment(const std::optional<std::string>& name, uint64_t session, uint32_t generation,
+                                        uint32_t sample_rate_hz, uint32_t max_block_frames, uint32_t channels,
+                                        const py::dict& latency, uint32_t ring_frames, const std::string& transport) {
+  if (transport != "shm" && transport != "remote")
+    throw py::value_error("transport: expected shm or remote, found " + transport);
+  rtbridge::Geometry g;
+  g.session = session;
+  g.generation = generation;
+  g.sample_rate_hz = sample_rate_hz;
+  g.max_block_frames = max_block_frames;
+  g.channels = channels;
+  g.ring_frames = ring_frames;
+  g.transport = transport == "shm" ? RT_TRANSPORT_SHM : RT_TRANSPORT_REMOTE;
+  g.latency = latency_of(latency);
+  return Segment::create(name.value_or(""), g);
+}
+
+// X(field): every scalar of the header, for describe() and for the table of offsets that the tests check.
+#define RT_HEADER_FIELDS(X)                                                                                            \
+  X(magic)                                                                                                             \
+  X(version)                                                                                                           \
+  X(header_bytes) X(generation) X(session) X(server_pid) X(sample_rate_hz) X(max_block_frames) X(channels)             \
+      X(ring_frames) X(input_ring_offset) X(output_ring_offset) X(total_bytes) X(transport) X(client_pid) X(offline)   \
+          X(closed_by_client) X(epoch_requested) X(epoch_live) X(epoch_start_frame) X(client_heartbeat_ns)             \
+              X(blocks_submitted) X(input_write_frame) X(output_read_frame) X(server_wake) X(server_waiting)           \
+                  X(closed_by_server) X(epoch_ready) X(epoch_running) X(server_heartbeat_ns) X(input_read_frame)       \
+                      X(output_write_frame) X(client_wake) X(client_waiting) X(encoded_frame) X(mix) X(output_gain_db) \
+                          X(input_gain_db) X(gate_db) X(temperature) X(bypass) X(fallback) X(decoder) X(seed) X(panic) \
+                              X(blocks) X(misses) X(hops) X(encoder_ns) X(decoder_ns) X(packets_lost) X(packets_late)  \
+                                  X(packets_refused) X(frames_concealed)
+
+py::list misses_list(const uint64_t* counts) {
+  py::list l;
+  for (size_t i = 0; i < RT_MISS_CAUSES; ++i) l.append(counts[i]);
+  return l;
+}
+
+py::dict describe(const Segment& s) {
+  const rt_header& h = s.header();
+  py::dict d;
+#define X(field) d[#field] = rtbridge::load_acquire(h.field);
+  RT_HEADER_FIELDS(X)
+#undef X
+  d["latency"] = latency_dict(s.geometry().latency);
+  d["misses_by_cause"] = misses_list(h.misses_by_cause);
+  return d;
+}
+
+py::object header_field(const Segment& s, const std::string& name) {
+  const rt_header& h = s.header();
+#define X(field) \
+  if (name == #field) return py::cast(rtbridge::load_acquire(h.field));
+  RT_HEADER_FIELDS(X)
+#undef X
+  throw py::attribute_error("Segment has no field " + name);
+}
+
+void set_header_field(Segment& s, const std::string& name, const py::object& value) {
+  rt_header& h = s.header();
+#define X(field)                                                       \
+  if (name == #field) {                                                \
+    rtbridge::store_release(h.field, value.cast<decltype(h.field)>()); \
+    return;                                                            \
+  }
+  RT_HEADER_FIELDS(X)
+#undef X
+  throw py::attribute_error("Segment has no field " + name);
+}
+
+py::dict layout() {
+  py::dict d;
+#define X(field) d[#field] = py::make_tuple(offsetof(rt_header, field), sizeof(rt_header::field));
+  RT_HEADER_FIELDS(X)
+#undef X
+  d["latency"] = py::make_tuple(offsetof(rt_header, latency), sizeof(rt_latency));
+  d["misses_by_cause"] = py::make_tuple(offsetof(rt_header, misses_by_cause), sizeof(rt_header::misses_by_cause));
+  d["stamps"] = py::make_tuple(offsetof(rt_header, stamps), sizeof(rt_header::stamps));
+  return d;
+}
+
+// --- worker ---
+
+const char* const kCauses[RT_MISS_CAUSES] = {"starting", "host",    "intake",  "encoder",
+                                             "decoder",  "network", "overrun", "server"};
+
+py::dict causes_dict(const uint64_t* counts) {
+  py::dict d;
+  for (size_t i = 0; i < RT_MISS_CAUSES; ++i) d[kCauses[i]] = counts[i];
+  return d;
+}
+
+void open_session(Worker& worker, int session, std::shared_ptr<Segment> segment, const std::string& kind,
+                  int hop_samples, int lookahead_samples, const std::string& encoding,
+                  const std::vector<std::shared_ptr<rtengine::Decoder>>& voices, uint64_t seed) {
+  SessionConfig config;
+  config.id = session;
+  if (kind == "loopback")
+    config.kind = Kind::kLoopback;
+  else if (kind == "identity16k")
+    config.kind = Kind::kIdentity16k;
+  else if (kind == "model")
+    config.kind = Kind::kModel;
+  else
+    throw py::value_error("kind: expected loopback, identity16k or model, found " + kind);
+  config.hop_samples = hop_samples;
+  config.lookahead_samples = lookahead_samples;
+  config.encoding = encoding_of(encoding);
+  config.seed = seed;
+  py::gil_scoped_release release;
+  auto made = config.kind == Kind::kModel ? voices_of(voices, hop_samples) : std::vector<std::unique_ptr<Voice>>{};
+  worker.open_session(config, std::move(segment), std::move(made));
+}
+
+py::object wait_hop(Worker& worker, int timeout_ms) {
+  int session = 0;
+  HopTag tag;
+  std::vector<float> hop;
+  bool got;
+  {
+    py::gil_scoped_release release;
+    got = worker.wait_hop(static_cast<uint64_t>(std::max(timeout_ms, 0)) * 1'000'000, &session, &tag, &hop);
+  }
+  if (!got) return py::none();
+  return py::make_tuple(session, tag.epoch, tag.hop_index, to_array(hop));
+}
+
+bool push_latent(Worker& worker, int session, uint32_t epoch, const Floats& latent) {
+  const int expected = worker.latent_size(session);
+  if (expected < 0) return false;
+  if (latent.size() != expected)
+    throw py::value_error("latent: expected " + std::to_string(expected) + " values, found " +
+                          std::to_string(latent.size()));
+  return worker.push_latent(session, epoch, latent.data());
+}
+
+py::dict session_stats(const Worker& worker, int session) {
+  SessionStats s;
+  if (!worker.stats(session, &s)) throw py::key_error("session " + std::to_string(session));
+  py::dict d;
+  d["client_pid"] = s.client_pid;
+  d["client_alive"] = s.client_alive;
+  d["closed_by_client"] = s.closed_by_client;
+  d["client_heartbeat_age_ms"] = s.heartbeat_age_ms < 0 ? py::object(py::none()) : py::cast(s.heartbeat_age_ms);
+  d["epoch"] = s.epoch;
+  d["generation"] = s.generation;
+  d["hops"] = s.hops;
+  d["encoder_ns"] = s.encoder_ns;
+  d["decoder_ns"] = s.decoder_ns;
+  d["blocks"] = s.blocks;
+  d["misses"] = s.misses;
+  d["misses_by_cause"] = causes_dict(s.misses_by_cause);
+  return d;
+}
+
+// --- bridge ---
+
+const std::vector<std::pair<std::string, Param>> kParams = {
+    {"mix", Param::kMix},
+    {"output_gain_db", Param::kOutputGainDb},
+    {"input_gain_db", Param::kInputGainDb},
+    {"gate_db", Param::kGateDb},
+    {"temperature", Param::kTemperature},
+    {"bypass", Param::kBypass},
+    {"fallback", Param::kFallback},
+    {"decoder", Param::kDecoder},
+    {"seed", Param::kSeed},
+    {"panic", Param::kPanic},
+};
+
+Param param_of(const std::string& name) {
+  for (const auto& [known, param] : kParams)
+    if (known == name) return param;
+  throw py::key_error(name);
+}
+
+// The control side may be called from several Python threads (a reconnecting one among them): a lock of its own, that
+// process() never takes.
+class PyBridge {
+ public:
+  PyBridge(int rate_hz, int max_block_frames, int channels, int latency_frames, int fade_frames)
+      : bridge({static_cast<uint32_t>(rate_hz), static_cast<uint32_t>(max_block_frames),
+                static_cast<uint32_t>(channels), static_cast<uint32_t>(latency_frames),
+                static_cast<uint32_t>(fade_frames)}),
+        channels_(channels) {}
+
+  void attach(std::shared_ptr<Segment> segment) {
+    const std::lock_guard lock(control_);
+    bridge.attach(std::move(segment));
+  }
+  void detach() {
+    const std::lock_guard lock(control_);
+    bridge.detach();
+  }
+  void heartbeat() {
+    const std::lock_guard lock(control_);
+    bridge.heartbeat();
+  }
+  bool server_alive() {
+    const std::lock_guard lock(control_);
+    return bridge.server_alive();
+  }
+  std::shared_ptr<Segment> segment() {
+    const std::lock_guard lock(control_);
+    return bridge.segment();
+  }
+  void set(const std::string& name, double value) {
+    const std::lock_guard lock(control_);
+    if (!bridge.set(param_of(name), value)) throw py::value_error(name + ": expected a number, found nan");
+  }
+  double get(const std::string& name) {
+    const std::lock_guard lock(control_);
+    return bridge.get(param_of(name));
+  }
+  bool wait_ready(int timeout_ms) {
+    py::gil_scoped_release release;
+    return bridge.wait_ready(static_cast<uint64_t>(std::max(timeout_ms, 0)) * 1'000'000);
+  }
+  py::array_t<float> process(const Floats& block) {
+    const size_t frames = frames_of(block, channels_);
+    py::array_t<float> out(std::vector<py::ssize_t>(block.shape(), block.shape() + block.ndim()));
+    rtbridge::Status status;
+    const float* in = block.data();
+    float* target = out.mutable_data();
+    if (bridge.offline()) {
+      py::gil_scoped_release release;
+      status = bridge.process(in, target, static_cast<uint32_t>(frames));
+    } else {
+      // Some microseconds: getting the GIL back could take longer than the block.
+      status = bridge.process(in, target, static_cast<uint32_t>(frames));
+    }
+    if (status == rtbridge::Status::kServerGone)
+      throw std::runtime_error(
+          "offline: the server is gone or did not answer in time; nothing was spliced in, start the bounce again");
+    return out;
+  }
+  py::dict stats() const {
+    const rtbridge::BridgeStats s = bridge.stats();
+    py::dict d;
+    d["blocks"] = s.blocks;
+    d["misses"] = s.misses;
+    d["misses_by_cause"] = causes_dict(s.misses_by_cause);
+    d["epochs"] = s.epochs;
+    d["frames"] = s.frames;
+    return d;
+  }
+  py::dict params() {
+    py::dict d;
+    for (const auto& [name, param] : kParams) d[name.c_str()] = get(name);
+    return d;
+  }
+
+  Bridge bridge;
+
+ private:
+  int channels_;
+  std::mutex control_;
+};
+
+}  // namespace
+
+void bind_stream(py::module_& m) {
+  m.attr("MISS_CAUSES") = std::vector<std::string>(kCauses, kCauses + RT_MISS_CAUSES);
+  m.def("monotonic_ns", &rtbridge::monotonic_ns);
+  m.def(
+      "resampler_latency",
+      [](int rate_hz) {
+        return py::make_tuple(Resampler::half_length(rate_hz, kNetworkRateHz),
+                              Resampler::half_length(kNetworkRateHz, rate_hz));
+      },
+      py::arg("rate_hz"));
+
+  py::class_<PyResampler>(m, "Resampler")
+      .def(py::init<int, int>(), py::arg("in_rate_hz"), py::arg("out_rate_hz"))
+      .def("push", &PyResampler::push, py::arg("frames"))
+      .def("flush", &PyResampler::flush);
+
+  py::class_<PyIntake>(m, "Intake")
+      .def(py::init<int, int, int, const std::string&>(), py::arg("rate_hz"), py::arg("channels"),
+           py::arg("hop_samples"), py::arg("encoding") = "mu_law_rounded")
+      .def_property(
+          "input_gain_db", [](const PyIntake& i) { return i.input_gain_db; },
+          [](PyIntake& i, float db) {
+            i.input_gain_db = db;
+            i.apply();
+          })
+      .def_property(
+          "gate_db", [](const PyIntake& i) { return i.gate_db; },
+          [](PyIntake& i, float db) {
+            i.gate_db = db;
+            i.apply();
+          })
+      .def("push", &PyIntake::push, py::arg("frames"))
+      .def("pop_hop", &PyIntake::pop_hop)
+      .def("finish", &PyIntake::finish, py::arg("lookahead_samples") = 0);
+
+  py::class_<PyRenderer>(m, "Renderer")
+      .def(py::init<int, int, std::shared_ptr<rtengine::Decoder>, uint64_t, float>(), py::arg("rate_hz"),
+           py::arg("hop_samples"), py::arg("voice").none(true), py::arg("seed") = 0, py::arg("temperature") = 1.0f)
+      .def("push", &PyRenderer::push, py::arg("latent"))
+      .def("flush", &PyRenderer::flush)
+      .def("reset", &PyRenderer::reset, py::arg("seed"))
+      .def("set_temperature", &PyRenderer::set_temperature, py::arg("temperature"));
+
+  py::class_<Segment, std::shared_ptr<Segment>>(m, "Segment")
+      .def_static("create", &create_segment, py::arg("name").none(true), py::kw_only(), py::arg("session") = 0,
+                  py::arg("generation") = 1, py::arg("sample_rate_hz"), py::arg("max_block_frames"),
+                  py::arg("channels"), py::arg("latency"), py::arg("ring_frames") = 0, py::arg("transport") = "shm")
+      .def_static("open", &Segment::open, py::arg("name"))
+      .def_static("name_for", &Segment::name_for, py::arg("server_pid"), py::arg("session"), py::arg("generation"))
+      .def_static("sweep_stale", &Segment::sweep_stale)
+      .def_static("layout", &layout)
+      .def("unlink", &Segment::unlink)
+      .def_property_readonly("name", &Segment::name)
+      .def_property_readonly("latency", [](const Segment& s) { return latency_dict(s.geometry().latency); })
+      .def("describe", &describe)
+      .def("get", &header_field, py::arg("field"))
+      .def("set", &set_header_field, py::arg("field"), py::arg("value"))
+      .def("header_bytes",
+           [](const Segment& s) { return py::bytes(reinterpret_cast<const char*>(&s.header()), sizeof(rt_header)); });
+
+  py::class_<Worker>(m, "Worker")
+      .def(py::init<bool>(), py::arg("realtime") = true)
+      .def_property_readonly("realtime_granted", &Worker::realtime_granted)
+      .def("open_session", &open_session, py::arg("session"), py::arg("segment"), py::arg("kind"),
+           py::arg("hop_samples") = 160, py::arg("lookahead_samples") = 0, py::arg("encoding") = "mu_law_rounded",
+           py::arg("voices") = std::vector<std::shared_ptr<rtengine::Decoder>>{}, py::arg("seed") = 0)
+      .def("wait_hop", &wait_hop, py::arg("timeout_ms"))
+      .def("push_latent", &push_latent, py::arg("session"), py::arg("epoch"), py::arg("latent"))
+      .def("close_session", &Worker::close_session, py::arg("session"), py::call_guard<py::gil_scoped_release>())
+      .def("sessions", &Worker::sessions)
+      .def("stats", &session_stats, py::arg("session"))
+      .def("stop", &Worker::stop, py::call_guard<py::gil_scoped_release>());
+
+  py::class_<PyBridge>(m, "Bridge")
+      .def(py::init<int, int, int, int, int>(), py::arg("rate_hz"), py::arg("max_block_frames"), py::arg("channels"),
+           py::arg("latency_frames"), py::arg("fade_frames"))
+      .def("attach", &PyBridge::attach, py::arg("segment"))
+      .def("detach", &PyBridge::detach)
+      .def("heartbeat", &PyBridge::heartbeat)
+      .def("wait_ready", &PyBridge::wait_ready, py::arg("timeout_ms"))
+      .def("process", &PyBridge::process, py::arg("block"))
+      .def("reset", [](PyBridge& b) { b.bridge.reset(); })
+      .def("set", &PyBridge::set, py::arg("name"), py::arg("value"))
+      .def("get", &PyBridge::get, py::arg("name"))
+      .def("params", &PyBridge::params)
+      .def("stats", &PyBridge::stats)
+      .def_property_readonly("server_alive", &PyBridge::server_alive)
+      .def_property_readonly("segment", &PyBridge::segment)
+      .def_property_readonly("latency_frames", [](const PyBridge& b) { return b.bridge.config().latency_frames; })
+      .def_property(
+          "offline", [](const PyBridge& b) { return b.bridge.offline(); },
+          [](PyBridge& b, bool on) { b.bridge.set_offline(on); })
+      .def_property(
+          "offline_deadline_ms", [](const PyBridge& b) { return b.bridge.offline_deadline_ms(); },
+          [](PyBridge& b, uint32_t ms) { b.bridge.set_offline_deadline_ms(ms); });
+}

@@ -1,0 +1,349 @@
+#include "stream/session.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "rtbridge/atomics.h"
+
+#if defined(__linux__) || defined(__APPLE__)
+#include <pthread.h>
+#include <sched.h>
+#elif defined(_WIN32)
+#define NOMINMAX
+#include <windows.h>
+#endif
+
+namespace rtstream {
+
+using rtbridge::load_acquire;
+using rtbridge::load_relaxed;
+using rtbridge::monotonic_ns;
+using rtbridge::store_relaxed;
+using rtbridge::store_release;
+
+namespace {
+constexpr uint32_t kPieceFrames = 256;
+constexpr uint64_t kIdleNs = 20'000'000;  // also the heartbeat's period
+constexpr size_t kLatentSlots = 16;
+constexpr int kIntakePriority = 72, kRenderPriority = 70;
+}  // namespace
+
+bool make_realtime([[maybe_unused]] std::thread& thread, [[maybe_unused]] int priority) noexcept {
+#if defined(__linux__) || defined(__APPLE__)
+  sched_param parameters{};
+  parameters.sched_priority = std::min(priority, sched_get_priority_max(SCHED_FIFO));
+  return pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &parameters) == 0;
+#elif defined(_WIN32)
+  return SetThreadPriority(thread.native_handle(), THREAD_PRIORITY_TIME_CRITICAL) != 0;
+#else
+  return false;
+#endif
+}
+
+namespace {
+size_t most_hops(const SessionConfig& config, uint32_t rate_hz) {
+  if (config.kind == Kind::kLoopback) return 1;
+  const uint64_t samples = uint64_t{kPieceFrames} * kNetworkRateHz / rate_hz + 2;
+  return samples / static_cast<uint64_t>(config.hop_samples) + 1;
+}
+}  // namespace
+
+Session::Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment> segment,
+                 std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake)
+    : config_(config),
+      segment_(std::move(segment)),
+      header_(segment_->header()),
+      geometry_(segment_->geometry()),
+      input_(segment_->input()),
+      output_(segment_->output()),
+      most_hops_(most_hops(config, geometry_.sample_rate_hz)),
+      hops_(4 * most_hops_ + 8, static_cast<size_t>(config.hop_samples)),
+      latents_(kLatentSlots, static_cast<size_t>(voices.empty() ? config.hop_samples : voices.front()->latent_size())),
+      hops_wake_(hops_wake) {
+  const int rate = static_cast<int>(geometry_.sample_rate_hz);
+  piece_.resize(size_t{kPieceFrames} * geometry_.channels);
+  if (config.kind != Kind::kLoopback) {
+    if (config.kind == Kind::kIdentity16k) {
+      voices.clear();
+      voices.push_back(std::make_unique<IdentityVoice>(config.hop_samples));
+    }
+    intake_ = std::make_unique<Intake>(rate, static_cast<int>(geometry_.channels), config.hop_samples,
+                                       config.kind == Kind::kIdentity16k ? Encoding::kLinear : config.encoding);
+    renderer_ = std::make_unique<Renderer>(rate, config.hop_samples, std::move(voices));
+    chunk_.resize(static_cast<size_t>(renderer_->max_chunk_frames()));
+    frames_.resize(chunk_.size() * geometry_.channels);
+  }
+  store_relaxed(header_.seed, config.seed);
+  store_release(header_.server_heartbeat_ns, monotonic_ns());
+
+  intake_thread_ = std::thread([this] { run_intake(); });
+  if (config.realtime) make_realtime(intake_thread_, kIntakePriority);
+  if (renderer_) {
+    render_thread_ = std::thread([this] { run_render(); });
+    if (config.realtime) make_realtime(render_thread_, kRenderPriority);
+  }
+}
+
+Session::~Session() {
+  store_release(header_.closed_by_server, 1u);
+  stop_.store(true);
+  segment_->server_wake().notify();
+  render_wake_.notify();
+  stopped_wake_.notify();
+  intake_thread_.join();
+  if (render_thread_.joinable()) render_thread_.join();
+  segment_->client_wake().notify();
+  segment_->unlink();
+}
+
+// --- intake thread ---
+
+void Session::run_intake() noexcept {
+  rtbridge::Wake wake = segment_->server_wake();
+  while (!stopping()) {
+    if (step_intake()) continue;
+    const uint32_t token = wake.prepare();
+    if (stopping() || step_intake()) {
+      wake.cancel();
+      continue;
+    }
+    wake.wait(token, kIdleNs);
+  }
+}
+
+bool Session::step_intake() noexcept {
+  store_release(header_.server_heartbeat_ns, monotonic_ns());
+  const uint32_t asked = load_acquire(header_.epoch_requested);
+  if (asked != epoch_.load(std::memory_order_relaxed)) {
+    begin_epoch(asked);
+    return true;
+  }
+  return running_ ? take_input() : start_stream();
+}
+
+// Handshake, step 2: nothing of the old epoch is read or written any more once epoch_ready says so.
+void Session::begin_epoch(uint32_t epoch) noexcept {
+  running_ = false;
+  epoch_.store(epoch, std::memory_order_release);  // queued hops and latents are stale from here on
+  if (renderer_) {
+    render_epoch_asked_.store(epoch, std::memory_order_release);
+    render_wake_.notify();
+    while (render_epoch_.load(std::memory_order_acquire) != epoch && !stopping()) {
+      const uint32_t token = stopped_wake_.prepare();
+      if (render_epoch_.load(std::memory_order_acquire) == epoch || stopping()) {
+        stopped_wake_.cancel();
+        break;
+      }
+      stopped_wake_.wait(token, kIdleNs);
+      store_release(header_.server_heartbeat_ns, monotonic_ns());
+    }
+  }
+  store_release(header_.epoch_ready, epoch);
+  segment_->client_wake().notify();
+}
+
+// Handshake, step 4.
+bool Session::start_stream() noexcept {
+  const uint32_t epoch = epoch_.load(std::memory_order_relaxed);
+  if (epoch == 0 || load_acquire(header_.epoch_live) != epoch ||
+      load_relaxed(header_.epoch_running) == epoch)  // the last: this epoch was broken off
+    return false;
+  const uint64_t start = load_relaxed(header_.epoch_start_frame);
+  epoch_start_.store(start, std::memory_order_release);
+  read_frame_ = start;
+  hop_index_ = 0;
+  if (intake_) {
+    read_intake_parameters();
+    intake_->reset();
+  } else {
+    write_frame_ = start;
+  }
+  store_relaxed(header_.input_read_frame, start);
+  store_relaxed(header_.output_write_frame, start);
+  store_relaxed(header_.encoded_frame, start);
+  store_release(header_.epoch_running, epoch);
+  running_ = true;
+  segment_->client_wake().notify();
+  return true;
+}
+
+void Session::read_intake_parameters() noexcept {
+  const float gain = load_relaxed(header_.input_gain_db), gate = load_relaxed(header_.gate_db);
+  if (gain != input_gain_db_) intake_->set_input_gain_db(input_gain_db_ = gain);
+  if (gate != gate_db_) intake_->set_gate_db(gate_db_ = gate);
+}
+
+bool Session::take_input() noexcept {
+  const uint64_t available = load_acquire(header_.input_write_frame) - read_frame_;
+  if (available == 0) return false;
+  if (available > input_.ring_frames()) {  // a client that breaks the rules gets silence until it starts anew
+    running_ = false;
+    return false;
+  }
+  const uint32_t frames = static_cast<uint32_t>(std::min<uint64_t>(available, kPieceFrames));
+  if (!intake_) return copy_loopback(frames);
+
+  if (hops_.capacity() - hops_.size() < most_hops_) {  // the input ring fills; the client will see an overrun
+    hops_full_.store(true, std::memory_order_seq_cst);
+    if (hops_.capacity() - hops_.size() < most_hops_) return false;
+  }
+  hops_full_.store(false, std::memory_order_relaxed);
+
+  input_.read(read_frame_, piece_.data(), frames);
+  read_frame_ += frames;
+  store_release(header_.input_read_frame, read_frame_);
+  read_intake_parameters();
+  intake_->push(piece_.data(), static_cast<int>(frames));
+  const bool offline = load_relaxed(header_.offline) != 0;
+  bool any = false;
+  while (float* slot = hops_.claim()) {
+    if (!intake_->pop_hop(slot)) break;
+    const uint64_t margin_ns = uint64_t{geometry_.latency.margin} * 1'000'000'000u / geometry_.sample_rate_hz;
+    // Offline hops come after all others, among themselves in order of arrival.
+    const uint64_t deadline = monotonic_ns() + (offline ? uint64_t{1} << 62 : margin_ns);
+    hops_.publish({epoch_.load(std::memory_order_relaxed), hop_index_++, deadline});
+    any = true;
+  }
+  if (any) hops_wake_->notify();
+  return true;
+}
+
+bool Session::copy_loopback(uint32_t frames) noexcept {
+  const uint64_t held = write_frame_ - std::min(write_frame_, load_acquire(header_.output_read_frame));
+  if (held + frames > output_.ring_frames()) return false;
+  input_.read(read_frame_, piece_.data(), frames);
+  read_frame_ += frames;
+  store_release(header_.input_read_frame, read_frame_);
+  output_.write(write_frame_, piece_.data(), frames);
+  store_relaxed(header_.encoded_frame, read_frame_);
+  publish_output(write_frame_ += frames);
+  return true;
+}
+
+// --- encoder thread ---
+
+const float* Session::front_hop(HopTag* tag) noexcept {
+  const uint32_t epoch = epoch_.load(std::memory_order_acquire);
+  const float* hop = hops_.front(tag);
+  while (hop && tag->epoch != epoch) {
+    hops_.pop();
+    hop = hops_.front(tag);
+  }
+  // A hop is handed out only when its latent will find room: lookahead encoders owe at most one a hop.
+  if (hop && latents_.size() + 1 > latents_.capacity()) return nullptr;
+  return hop;
+}
+
+void Session::take_hop(const HopTag& tag) noexcept {
+  hops_.pop();
+  taken_ns_ = monotonic_ns();
+  if (tag.epoch != encoder_epoch_) {
+    encoder_epoch_ = tag.epoch;
+    latents_pushed_ = 0;
+  }
+  if (hops_full_.load(std::memory_order_seq_cst)) segment_->server_wake().notify();
+}
+
+bool Session::push_latent(uint32_t epoch, const float* latent) noexcept {
+  if (!renderer_ || epoch != epoch_.load(std::memory_order_acquire) || epoch != encoder_epoch_) return false;
+  float* slot = latents_.claim();
+  if (!slot) return false;
+  std::copy_n(latent, renderer_->latent_size(), slot);
+  latents_.publish({epoch});
+  ++latents_pushed_;
+  store_release(header_.encoded_frame,
+                epoch_start_.load(std::memory_order_acquire) + renderer_->frames_after_hops(latents_pushed_));
+  rtbridge::add(header_.encoder_ns, monotonic_ns() - taken_ns_);
+  render_wake_.notify();
+  return true;
+}
+
+// --- render thread ---
+
+void Session::run_render() noexcept {
+  while (!stopping()) {
+    if (step_render()) continue;
+    const uint32_t token = render_wake_.prepare();
+    if (stopping() || step_render()) {
+      render_wake_.cancel();
+      continue;
+    }
+    render_wake_.wait(token, kIdleNs);
+  }
+}
+
+bool Session::step_render() noexcept {
+  const uint32_t asked = render_epoch_asked_.load(std::memory_order_acquire);
+  if (asked != render_epoch_.load(std::memory_order_relaxed)) {
+    renderer_->reset(load_relaxed(header_.seed));
+    stream_started_ = false;
+    render_epoch_.store(asked, std::memory_order_release);
+    stopped_wake_.notify();
+    return true;
+  }
+  LatentTag tag;
+  const float* latent = latents_.front(&tag);
+  if (!latent) return false;
+  if (tag.epoch == asked) render_hop(latent);
+  latents_.pop();
+  hops_wake_->notify();  // there is room for another latent
+  return true;
+}
+
+void Session::render_hop(const float* latent) noexcept {
+  const uint64_t began = monotonic_ns();
+  const uint32_t epoch = render_epoch_.load(std::memory_order_relaxed);
+  if (!stream_started_) {
+    write_frame_ = epoch_start_.load(std::memory_order_acquire);
+    stream_started_ = true;
+  }
+  renderer_->set_temperature(load_relaxed(header_.temperature));
+  renderer_->begin_hop(latent, static_cast<int>(std::min<uint32_t>(load_relaxed(header_.decoder), 1u << 20)));
+  uint64_t waited = 0;
+  while (!renderer_->hop_done()) {
+    if (stopping() || render_epoch_asked_.load(std::memory_order_acquire) != epoch) return;
+    const auto frames = static_cast<uint32_t>(renderer_->render_chunk(chunk_.data()));
+    if (frames == 0) continue;
+    const uint64_t before = monotonic_ns();
+    if (!wait_for_room(frames)) return;
+    waited += monotonic_ns() - before;
+    const float* interleaved = chunk_.data();
+    if (geometry_.channels == 2) {
+      for (uint32_t i = 0; i < frames; ++i) frames_[2 * i] = frames_[2 * i + 1] = chunk_[i];
+      interleaved = frames_.data();
+    }
+    output_.write(write_frame_, interleaved, frames);
+    publish_output(write_frame_ += frames);
+  }
+  rtbridge::add(header_.hops, uint64_t{1});
+  rtbridge::add(header_.decoder_ns, monotonic_ns() - began - waited);
+}
+
+// The client reads further whatever happens, so room is there at once unless the client has died.
+bool Session::wait_for_room(uint32_t frames) noexcept {
+  const uint32_t epoch = render_epoch_.load(std::memory_order_relaxed);
+  while (write_frame_ - std::min(write_frame_, load_acquire(header_.output_read_frame)) + frames >
+         output_.ring_frames()) {
+    if (stopping() || render_epoch_asked_.load(std::memory_order_acquire) != epoch) return false;
+    render_wake_.wait(render_wake_.prepare(), 1'000'000);
+  }
+  return true;
+}
+
+// [render thread, or intake thread in loopback]
+void Session::publish_output(uint64_t end_frame) noexcept {
+  store_release(header_.output_write_frame, end_frame);
+  segment_->client_wake().notify();
+  const uint64_t submitted = load_acquire(header_.blocks_submitted);
+  if (submitted - stamps_published_ > RT_STAMPS)
+    stamps_published_ = submitted - std::min<uint64_t>(submitted, RT_STAMPS);
+  const uint64_t now = stamps_published_ < submitted ? monotonic_ns() : 0;
+  while (stamps_published_ < submitted) {
+    rt_stamp& stamp = header_.stamps[stamps_published_ % RT_STAMPS];
+    if (load_acquire(stamp.end_frame) > end_frame) break;
+    store_release(stamp.published_ns, now);
+    ++stamps_published_;
+  }
+}
+
+}  // namespace rtstream

@@ -1,0 +1,127 @@
+// The server's side of one client: two native threads around the encoder.
+//
+//   intake thread   input ring -> resample, gate, mu-law -> hop ring
+//   encoder thread  hop ring -> latent -> latent ring          (Worker::wait_hop, Worker::push_latent)
+//   render thread   latent ring -> voice, resample -> output ring
+//
+// `loopback` copies input to output in the intake thread and has no others. The epoch handshake of layout.h is the
+// intake thread's; while it answers, the render thread has been stopped at a chunk boundary and says so.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "rtbridge/segment.h"
+#include "stream/intake.h"
+#include "stream/payload_ring.h"
+#include "stream/renderer.h"
+
+namespace rtstream {
+
+enum class Kind { kLoopback, kIdentity16k, kModel };
+
+struct SessionConfig {
+  int id = 0;
+  Kind kind = Kind::kLoopback;
+  int hop_samples = 160;
+  int lookahead_samples = 0;
+  Encoding encoding = Encoding::kMuLawRounded;
+  uint64_t seed = 0;
+  bool realtime = true;  // ask for SCHED_FIFO
+};
+
+struct HopTag {
+  uint32_t epoch = 0;
+  int32_t hop_index = 0;
+  uint64_t deadline_ns = 0;  // when its output starts to be late; offline: after every other
+};
+
+struct LatentTag {
+  uint32_t epoch = 0;
+};
+
+class Session {
+ public:
+  // voices: for kModel one or more, for kIdentity16k none. hops_wake is notified for the encoder thread.
+  Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment> segment,
+          std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake);
+  ~Session();  // [control thread] closes the segment and joins both threads
+
+  const SessionConfig& config() const noexcept { return config_; }
+  const std::shared_ptr<rtbridge::Segment>& segment() const noexcept { return segment_; }
+  int latent_size() const noexcept { return renderer_ ? renderer_->latent_size() : 0; }
+  uint32_t epoch() const noexcept { return epoch_.load(std::memory_order_acquire); }
+
+  // [encoder thread] The oldest hop of this epoch that there is room to render, or null; then take_hop().
+  const float* front_hop(HopTag* tag) noexcept;
+  void take_hop(const HopTag& tag) noexcept;
+  // [encoder thread] latent [latent_size]. False: the epoch is gone, or the ring is full.
+  bool push_latent(uint32_t epoch, const float* latent) noexcept;
+
+ private:
+  void run_intake() noexcept;
+  bool step_intake() noexcept;  // true: something was done
+  void begin_epoch(uint32_t epoch) noexcept;
+  bool start_stream() noexcept;
+  bool take_input() noexcept;
+  bool copy_loopback(uint32_t frames) noexcept;
+  void read_intake_parameters() noexcept;
+
+  void run_render() noexcept;
+  bool step_render() noexcept;
+  void render_hop(const float* latent) noexcept;
+  bool wait_for_room(uint32_t frames) noexcept;
+  void publish_output(uint64_t end_frame) noexcept;
+
+  bool stopping() const noexcept { return stop_.load(std::memory_order_relaxed); }
+
+  const SessionConfig config_;
+  const std::shared_ptr<rtbridge::Segment> segment_;
+  rt_header& header_;
+  const rtbridge::Geometry geometry_;
+  rtbridge::RingView input_, output_;
+
+  std::atomic<bool> stop_{false};
+  std::atomic<uint32_t> epoch_{0};        // intake writes; all read: what is tagged otherwise is stale
+  std::atomic<uint64_t> epoch_start_{0};  // intake writes before the epoch's first hop
+  std::atomic<bool> hops_full_{false};    // intake waits for the encoder thread
+
+  // Intake thread.
+  std::unique_ptr<Intake> intake_;
+  bool running_ = false;
+  uint64_t read_frame_ = 0;
+  int32_t hop_index_ = 0;
+  size_t most_hops_ = 1;  // that one piece of input can complete
+  std::vector<float> piece_;
+  float input_gain_db_ = 0.0f, gate_db_ = kGateOffDb;
+
+  PayloadRing<HopTag> hops_;        // intake thread -> encoder thread
+  PayloadRing<LatentTag> latents_;  // encoder thread -> render thread
+  rtbridge::LocalWake* hops_wake_;  // the encoder thread sleeps on it
+  rtbridge::LocalWake render_wake_;
+  rtbridge::LocalWake stopped_wake_;  // the intake thread sleeps on it in begin_epoch
+
+  // Encoder thread.
+  uint32_t encoder_epoch_ = 0;
+  uint64_t latents_pushed_ = 0;
+  uint64_t taken_ns_ = 0;
+
+  // Render thread.
+  std::unique_ptr<Renderer> renderer_;
+  std::atomic<uint32_t> render_epoch_asked_{0};  // intake writes
+  std::atomic<uint32_t> render_epoch_{0};        // render writes: it has dropped everything older
+  bool stream_started_ = false;
+  uint64_t write_frame_ = 0;
+  uint64_t stamps_published_ = 0;  // the publishing thread's: render, or intake in loopback
+  std::vector<float> chunk_, frames_;
+
+  std::thread intake_thread_, render_thread_;
+};
+
+// [control thread] SCHED_FIFO for a thread of ours, if the machine allows it.
+bool make_realtime(std::thread& thread, int priority) noexcept;
+
+}  // namespace rtstream

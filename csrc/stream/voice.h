@@ -1,0 +1,43 @@
+// What turns latents into samples at 16 kHz: a WaveNet slot, or (identity16k) the hop itself.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+namespace rtstream {
+
+constexpr int kChunkSamples = 16;  // samples are generated in chunks of this many, counted from the start of each hop
+
+class Voice {
+ public:
+  virtual ~Voice() = default;
+  virtual int latent_size() const noexcept = 0;
+  virtual void reset(uint64_t seed) noexcept = 0;
+  virtual void set_temperature(float temperature) noexcept = 0;
+  virtual void begin_hop(const float* latent) noexcept = 0;
+  virtual void generate(float* samples, int count) noexcept = 0;  // count <= kChunkSamples, within the hop
+};
+
+// The latent is the hop of audio.
+class IdentityVoice final : public Voice {
+ public:
+  explicit IdentityVoice(int hop_samples) : hop_samples_(hop_samples), hop_(new float[hop_samples]()) {}
+  int latent_size() const noexcept override { return hop_samples_; }
+  void reset(uint64_t) noexcept override { position_ = 0; }
+  void set_temperature(float) noexcept override {}
+  void begin_hop(const float* latent) noexcept override {
+    std::memcpy(hop_.get(), latent, static_cast<size_t>(hop_samples_) * sizeof(float));
+    position_ = 0;
+  }
+  void generate(float* samples, int count) noexcept override {
+    std::memcpy(samples, hop_.get() + position_, static_cast<size_t>(count) * sizeof(float));
+    position_ += count;
+  }
+
+ private:
+  int hop_samples_;
+  std::unique_ptr<float[]> hop_;
+  int position_ = 0;
+};
+
+}  // namespace rtstream

@@ -1,0 +1,626 @@
+#include "rtbridge/bridge.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "rtbridge/atomics.h"
+
+namespace rtbridge {
+namespace {
+
+constexpr uint64_t kHeartbeatStaleNs = 250'000'000;
+constexpr uint64_t kGoneNs = 2'000'000'000;  // offline: a server this long without a heartbeat has left
+
+struct Range {
+  double low, high, initial;
+};
+constexpr Range kRanges[static_cast<size_t>(Param::kCount)] = {
+    {0.0, 1.0, 1.0},           // mix
+    {-60.0, 24.0, 0.0},        // output gain
+    {-60.0, 24.0, 0.0},        // input gain
+    {-90.0, 0.0, -90.0},       // gate
+    {0.0, 2.0, 1.0},           // temperature
+    {0.0, 1.0, 0.0},           // bypass
+    {0.0, 1.0, 0.0},           // fallback
+    {0.0, 4095.0, 0.0},        // decoder
+    {0.0, 1.8446744e19, 0.0},  // seed
+    {0.0, 4294967295.0, 0.0},  // panic
+};
+
+constexpr size_t index(Param param) { return static_cast<size_t>(param); }
+
+float clamped(Param param, float value) noexcept {
+  const Range& range = kRanges[index(param)];
+  if (std::isnan(value)) return static_cast<float>(range.initial);
+  return std::clamp(value, static_cast<float>(range.low), static_cast<float>(range.high));
+}
+
+void write_field(rt_header& h, Param param, double value) noexcept {
+  const auto u32 = static_cast<uint32_t>(value < 4294967295.0 ? value : 4294967295.0);
+  const auto f32 = static_cast<float>(value);
+  switch (param) {
+    case Param::kMix:
+      return store_relaxed(h.mix, f32);
+    case Param::kOutputGainDb:
+      return store_relaxed(h.output_gain_db, f32);
+    case Param::kInputGainDb:
+      return store_relaxed(h.input_gain_db, f32);
+    case Param::kGateDb:
+      return store_relaxed(h.gate_db, f32);
+    case Param::kTemperature:
+      return store_relaxed(h.temperature, f32);
+    case Param::kBypass:
+      return store_relaxed(h.bypass, u32);
+    case Param::kFallback:
+      return store_relaxed(h.fallback, u32);
+    case Param::kDecoder:
+      return store_relaxed(h.decoder, u32);
+    case Param::kPanic:
+      return store_relaxed(h.panic, u32);
+    case Param::kSeed:
+    case Param::kCount:
+      return;
+  }
+}
+
+double read_field(const rt_header& h, Param param) noexcept {
+  switch (param) {
+    case Param::kMix:
+      return load_relaxed(h.mix);
+    case Param::kOutputGainDb:
+      return load_relaxed(h.output_gain_db);
+    case Param::kInputGainDb:
+      return load_relaxed(h.input_gain_db);
+    case Param::kGateDb:
+      return load_relaxed(h.gate_db);
+    case Param::kTemperature:
+      return load_relaxed(h.temperature);
+    case Param::kBypass:
+      return load_relaxed(h.bypass);
+    case Param::kFallback:
+      return load_relaxed(h.fallback);
+    case Param::kDecoder:
+      return load_relaxed(h.decoder);
+    case Param::kSeed:
+      return static_cast<double>(load_relaxed(h.seed));
+    case Param::kPanic:
+      return load_relaxed(h.panic);
+    case Param::kCount:
+      break;
+  }
+  return 0.0;
+}
+
+float from_db(float db) noexcept { return db == 0.0f ? 1.0f : std::pow(10.0f, db / 20.0f); }
+
+}  // namespace
+
+void Bridge::Ramp::jump(float to) noexcept {
+  value = target = to;
+  left = 0;
+}
+
+void Bridge::Ramp::go(float to, uint32_t frames) noexcept {
+  if (to == target) return;
+  target = to;
+  left = std::max(frames, 1u);
+  step = (to - value) / static_cast<float>(left);
+}
+
+float Bridge::Ramp::next() noexcept {
+  if (left > 0) value = --left == 0 ? target : value + step;
+  return value;
+}
+
+Bridge::Bridge(const BridgeConfig& config) : config_(config), fade_(std::max(config.fade_frames, 1u)) {
+  if (config.channels < 1 || config.channels > RT_MAX_CHANNELS)
+    throw std::invalid_argument("channels: expected 1 or 2, found " + std::to_string(config.channels));
+  if (config.max_block_frames < 1 || config.max_block_frames > 16384)
+    throw std::invalid_argument("max_block_frames: expected 1 to 16384, found " +
+                                std::to_string(config.max_block_frames));
+  if (config.latency_frames < config.max_block_frames + 2 * config.fade_frames || config.latency_frames > 1u << 22)
+    throw std::invalid_argument("latency_frames: expected at least a block and two fades, found " +
+                                std::to_string(config.latency_frames));
+  for (size_t i = 0; i < index(Param::kCount); ++i) values_[i].store(static_cast<float>(kRanges[i].initial));
+  for (auto& count : misses_by_cause_) count.store(0);
+  const uint32_t delay_frames = std::bit_ceil(config.latency_frames + config.max_block_frames);
+  delay_memory_.assign(size_t{delay_frames} * config.channels, 0.0f);
+  delay_ = RingView(delay_memory_.data(), delay_frames, config.channels);
+  wet_.resize(size_t{config.max_block_frames} * config.channels);
+  dry_.resize(wet_.size());
+  tail_.assign(size_t{fade_} * config.channels, 0.0f);
+  end_frames_.assign(RT_STAMPS, 0);
+  submitted_ns_.assign(RT_STAMPS, 0);
+}
+
+Bridge::~Bridge() {
+  if (control_segment_) {
+    store_release(control_segment_->header().closed_by_client, 1u);
+    control_segment_->server_wake().notify();
+  }
+  delete pending_.exchange(nullptr);
+  free_retired();
+  delete current_;
+}
+
+// --- control thread ---
+
+void Bridge::free_retired() noexcept {
+  Attachment* a = retired_.exchange(nullptr, std::memory_order_acquire);
+  while (a) {
+    Attachment* next = a->next_retired;
+    delete a;
+    a = next;
+  }
+}
+
+void Bridge::take_over(std::shared_ptr<Segment> segment) {
+  if (control_segment_) {
+    rt_header& old = control_segment_->header();
+    // Whoever set last wins: values that the server wrote are carried on too.
+    for (uint32_t i = 0; i < index(Param::kCount); ++i) {
+      const auto param = static_cast<Param>(i);
+      if (param == Param::kPanic) continue;
+      if (param == Param::kSeed)
+        seed_.store(load_relaxed(old.seed), std::memory_order_relaxed);
+      else
+        values_[i].store(clamped(param, static_cast<float>(read_field(old, param))), std::memory_order_relaxed);
+      touched_ |= 1u << i;
+    }
+  }
+  if (segment) {
+    rt_header& h = segment->header();
+    store_release(h.client_pid, current_pid());
+    store_release(h.client_heartbeat_ns, monotonic_ns());
+    for (uint32_t i = 0; i < index(Param::kCount); ++i) {
+      const auto param = static_cast<Param>(i);
+      if (param == Param::kPanic || !(touched_ & (1u << i))) continue;
+      if (param == Param::kSeed)
+        store_relaxed(h.seed, seed_.load(std::memory_order_relaxed));
+      else
+        write_field(h, param, values_[i].load(std::memory_order_relaxed));
+    }
+  }
+  auto* attachment = new Attachment{segment, nullptr};
+  delete pending_.exchange(attachment, std::memory_order_acq_rel);  // one that the audio thread never took
+  if (control_segment_) {
+    store_release(control_segment_->header().closed_by_client, 1u);
+    control_segment_->server_wake().notify();
+  }
+  control_segment_ = std::move(segment);
+  free_retired();
+}
+
+void Bridge::attach(std::shared_ptr<Segment> segment) {
+  if (!segment) return detach();
+  const Geometry& g = segment->geometry();
+  const auto require = [](const char* what, uint32_t expected, uint32_t found) {
+    if (expected != found)
+      throw std::invalid_argument(std::string(what) + ": the bridge has " + std::to_string(expected) +
+                                  ", the segment has " + std::to_string(found));
+  };
+  require("sample_rate_hz", config_.sample_rate_hz, g.sample_rate_hz);
+  require("channels", config_.channels, g.channels);
+  require("latency_frames", config_.latency_frames, g.latency.reported);
+  if (g.latency.block < config_.max_block_frames || g.max_block_frames < config_.max_block_frames)
+    throw std::invalid_argument("max_block_frames: the bridge has " + std::to_string(config_.max_block_frames) +
+                                ", the segment allows " + std::to_string(g.max_block_frames));
+  take_over(std::move(segment));
+}
+
+void Bridge::detach() { take_over(nullptr); }
+
+void Bridge::heartbeat() noexcept {
+  if (control_segment_) store_release(control_segment_->header().client_heartbeat_ns, monotonic_ns());
+  free_retired();
+}
+
+bool Bridge::server_alive() const noexcept {
+  if (!control_segment_) return false;
+  const rt_header& h = control_segment_->header();
+  return load_acquire(h.closed_by_server) == 0 &&
+         monotonic_ns() - std::min(monotonic_ns(), load_acquire(h.server_heartbeat_ns)) < kHeartbeatStaleNs;
+}
+
+bool Bridge::set(Param param, double value) noexcept {
+  if (param >= Param::kCount || std::isnan(value)) return false;
+  const Range& range = kRanges[index(param)];
+  value = std::clamp(value, range.low, range.high);
+  touched_ |= 1u << index(param);
+  if (param == Param::kSeed) {
+    const uint64_t seed = value >= 18446744073709549568.0 ? UINT64_MAX : static_cast<uint64_t>(value);
+    seed_.store(seed, std::memory_order_relaxed);
+    if (control_segment_) store_relaxed(control_segment_->header().seed, seed);
+    return true;
+  }
+  values_[index(param)].store(static_cast<float>(value), std::memory_order_relaxed);
+  if (control_segment_) {
+    if (param == Param::kPanic)
+      add(control_segment_->header().panic, 1u);
+    else
+      write_field(control_segment_->header(), param, value);
+  }
+  return true;
+}
+
+double Bridge::get(Param param) const noexcept {
+  if (param >= Param::kCount) return 0.0;
+  if (control_segment_) return read_field(control_segment_->header(), param);
+  if (param == Param::kSeed) return static_cast<double>(seed_.load(std::memory_order_relaxed));
+  return values_[index(param)].load(std::memory_order_relaxed);
+}
+
+BridgeStats Bridge::stats() const noexcept {
+  BridgeStats s;
+  s.blocks = blocks_.load(std::memory_order_relaxed);
+  s.misses = misses_.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < RT_MISS_CAUSES; ++i)
+    s.misses_by_cause[i] = misses_by_cause_[i].load(std::memory_order_relaxed);
+  s.epochs = epochs_.load(std::memory_order_relaxed);
+  s.frames = frames_.load(std::memory_order_relaxed);
+  return s;
+}
+
+// --- audio thread: the epoch and the rings ---
+
+void Bridge::adopt_pending() noexcept {
+  Attachment* next = pending_.exchange(nullptr, std::memory_order_acq_rel);
+  if (!next) return;
+  if (current_) {
+    Attachment* head = retired_.load(std::memory_order_relaxed);
+    do current_->next_retired = head;
+    while (!retired_.compare_exchange_weak(head, current_, std::memory_order_release, std::memory_order_relaxed));
+  }
+  current_ = next;
+  segment_ = next->segment.get();
+  state_ = State::kIdle;
+  restarting_ = false;
+  if (segment_) {
+    input_ = segment_->input();
+    output_ = segment_->output();
+    panic_seen_ = load_relaxed(segment_->header().panic);
+    blocks_submitted_ = harvested_ = load_relaxed(segment_->header().blocks_submitted);
+  }
+}
+
+void Bridge::request_epoch() noexcept {
+  rt_header& h = segment_->header();
+  if (++epoch_ == 0) epoch_ = 1;
+  store_relaxed(h.offline, offline() ? 1u : 0u);
+  store_release(h.epoch_requested, epoch_);
+  state_ = State::kRequested;
+  segment_->server_wake().notify();
+}
+
+bool Bridge::server_gone(uint64_t now_ns) const noexcept {
+  const rt_header& h = segment_->header();
+  if (load_acquire(h.closed_by_server) != 0) return true;
+  const uint64_t beat = load_acquire(h.server_heartbeat_ns);
+  return now_ns > beat && now_ns - beat > kGoneNs;
+}
+
+bool Bridge::wait_until_ready(uint64_t deadline_ns) noexcept {
+  rt_header& h = segment_->header();
+  Wake wake = segment_->client_wake();
+  while (load_acquire(h.epoch_ready) != epoch_) {
+    const uint64_t now = monotonic_ns();
+    if (now >= deadline_ns || server_gone(now)) return false;
+    store_relaxed(h.client_heartbeat_ns, now);
+    const uint32_t token = wake.prepare();
+    if (load_acquire(h.epoch_ready) == epoch_) {
+      wake.cancel();
+      return true;
+    }
+    wake.wait(token, std::min<uint64_t>(deadline_ns - now, 50'000'000));
+  }
+  return true;
+}
+
+bool Bridge::wait_ready(uint64_t timeout_ns) noexcept {
+  adopt_pending();
+  if (!segment_) return false;
+  if (state_ == State::kLive) return true;
+  if (state_ == State::kIdle) request_epoch();
+  return wait_until_ready(monotonic_ns() + timeout_ns);
+}
+
+void Bridge::reset() noexcept {
+  adopt_pending();
+  std::fill(delay_memory_.begin(), delay_memory_.end(), 0.0f);
+  std::fill(tail_.begin(), tail_.end(), 0.0f);
+  tail_used_ = 0;
+  presence_ = 0;
+  origin_ = frame_;
+  panicking_ = false;
+  mixing_started_ = false;
+  if (segment_) {
+    state_ = State::kIdle;
+    request_epoch();
+  }
+}
+
+// Hands the block in, as far as the epoch's handshake has come.
+Status Bridge::submit(const float* in, uint32_t frames, uint64_t now_ns) noexcept {
+  if (!segment_) return offline() ? Status::kServerGone : Status::kOk;
+  rt_header& h = segment_->header();
+  store_relaxed(h.client_heartbeat_ns, now_ns);
+  store_relaxed(h.offline, offline() ? 1u : 0u);
+
+  const uint32_t panic = load_relaxed(h.panic);
+  if (panic != panic_seen_) {
+    panic_seen_ = panic;
+    panicking_ = true;
+    state_ = State::kIdle;
+  }
+  if (state_ == State::kIdle) request_epoch();
+  if (state_ == State::kRequested) {
+    if (offline() && !wait_until_ready(now_ns + uint64_t{offline_deadline_ms()} * 1'000'000))
+      return Status::kServerGone;
+    if (load_acquire(h.epoch_ready) != epoch_) return Status::kOk;
+    epoch_start_ = frame_;
+    store_relaxed(h.input_write_frame, frame_);
+    store_relaxed(h.output_read_frame, frame_);
+    store_relaxed(h.epoch_start_frame, frame_);
+    harvested_ = blocks_submitted_;
+    store_release(h.epoch_live, epoch_);
+    state_ = State::kLive;
+    epochs_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // Frames that the server has not taken yet must not be overwritten. Its read index is this epoch's once it runs.
+  const auto room = [&]() noexcept {
+    const bool running = load_acquire(h.epoch_running) == epoch_;
+    const uint64_t read = running ? load_acquire(h.input_read_frame) : epoch_start_;
+    return frame_ + frames - read <= input_.ring_frames();
+  };
+  if (!room()) {
+    if (!offline()) {
+      restarting_ = true;
+      request_epoch();
+      return Status::kOk;
+    }
+    const uint64_t deadline = now_ns + uint64_t{offline_deadline_ms()} * 1'000'000;
+    while (!room()) {
+      const uint64_t now = monotonic_ns();
+      if (now >= deadline || server_gone(now)) return Status::kServerGone;
+      Wake wake = segment_->client_wake();
+      wake.wait(wake.prepare(), 1'000'000);
+    }
+  }
+  input_.write(frame_, in, frames);
+
+  const uint64_t slot = blocks_submitted_ % RT_STAMPS;
+  const uint64_t end = frame_ + frames;
+  end_frames_[slot] = end;
+  submitted_ns_[slot] = now_ns;
+  rt_stamp& stamp = h.stamps[slot];
+  store_relaxed(stamp.published_ns, uint64_t{0});
+  store_relaxed(stamp.submitted_ns, now_ns);
+  store_release(stamp.end_frame, end);
+  store_release(h.blocks_submitted, ++blocks_submitted_);
+  store_release(h.input_write_frame, end);
+  segment_->server_wake().notify();
+  return Status::kOk;
+}
+
+bool Bridge::wet_ready(int64_t from, uint32_t frames) const noexcept {
+  if (!segment_ || state_ != State::kLive) return false;
+  const rt_header& h = segment_->header();
+  const auto start = static_cast<int64_t>(epoch_start_);
+  // Before the stream's very first frame there was silence; before a later epoch's first frame there is nothing.
+  if (from < start && epoch_start_ != origin_) return false;
+  if (load_acquire(h.closed_by_server) != 0) return false;
+  const int64_t need = from + frames + fade_;
+  if (need <= start) return true;
+  // Acquire in this order: output_write_frame was set to the epoch's start before epoch_running became its number.
+  if (load_acquire(h.epoch_running) != epoch_) return false;
+  return static_cast<int64_t>(load_acquire(h.output_write_frame)) >= need;
+}
+
+Status Bridge::wait_for_wet(int64_t from, uint32_t frames) noexcept {
+  Wake wake = segment_->client_wake();
+  rt_header& h = segment_->header();
+  const uint64_t deadline = monotonic_ns() + uint64_t{offline_deadline_ms()} * 1'000'000;
+  while (!wet_ready(from, frames)) {
+    const uint64_t now = monotonic_ns();
+    if (now >= deadline || server_gone(now)) return Status::kServerGone;
+    store_relaxed(h.client_heartbeat_ns, now);
+    const uint32_t token = wake.prepare();
+    if (wet_ready(from, frames)) {
+      wake.cancel();
+      break;
+    }
+    wake.wait(token, std::min<uint64_t>(deadline - now, 50'000'000));
+  }
+  return Status::kOk;
+}
+
+void Bridge::read_wet(int64_t from, float* target, uint32_t frames) const noexcept {
+  const auto start = static_cast<int64_t>(epoch_start_);
+  uint32_t silent = 0;
+  if (from < start) {
+    silent = static_cast<uint32_t>(std::min<int64_t>(start - from, frames));
+    std::fill_n(target, size_t{silent} * config_.channels, 0.0f);
+  }
+  if (silent < frames)
+    output_.read(static_cast<uint64_t>(from + silent), target + size_t{silent} * config_.channels, frames - silent);
+}
+
+// --- audio thread: misses ---
+
+uint32_t Bridge::miss_cause(int64_t from, uint32_t frames, uint64_t now_ns) const noexcept {
+  if (!segment_) return RT_MISS_SERVER;
+  const rt_header& h = segment_->header();
+  const uint64_t beat = load_acquire(h.server_heartbeat_ns);
+  if (load_acquire(h.closed_by_server) != 0 || (now_ns > beat && now_ns - beat > kHeartbeatStaleNs))
+    return RT_MISS_SERVER;
+  if (restarting_) return RT_MISS_OVERRUN;
+  if (state_ != State::kLive || from < static_cast<int64_t>(epoch_start_) || load_acquire(h.epoch_running) != epoch_)
+    return RT_MISS_STARTING;
+
+  // The last input frame that the missing output depends on, and when it was handed in. The contract gives the server
+  // the margin less the fade from then on; a host that asks sooner has called in a burst.
+  const rt_latency& l = segment_->geometry().latency;
+  const int64_t need = from + frames + fade_;
+  const int64_t need_in = need + (static_cast<int64_t>(l.reported) - l.block - l.margin - l.jitter);
+  const uint64_t known = std::min<uint64_t>(blocks_submitted_, RT_STAMPS);
+  uint64_t submitted = now_ns;
+  for (uint64_t back = 1; back <= known; ++back) {
+    const uint64_t slot = (blocks_submitted_ - back) % RT_STAMPS;
+    if (static_cast<int64_t>(end_frames_[slot]) < need_in) break;
+    submitted = submitted_ns_[slot];
+  }
+  const uint64_t promised_frames = uint64_t{l.margin} + l.jitter - std::min(l.margin + l.jitter, fade_);
+  const uint64_t promised_ns = promised_frames * 1'000'000'000u / config_.sample_rate_hz;
+  if (now_ns - submitted < promised_ns - promised_ns / 10) return RT_MISS_HOST;
+
+  if (segment_->geometry().transport == RT_TRANSPORT_REMOTE) return RT_MISS_NETWORK;
+  if (static_cast<int64_t>(load_acquire(h.input_read_frame)) < need_in) return RT_MISS_INTAKE;
+  if (static_cast<int64_t>(load_acquire(h.encoded_frame)) < need) return RT_MISS_ENCODER;
+  return RT_MISS_DECODER;
+}
+
+void Bridge::count_miss(uint32_t cause, uint64_t now_ns) noexcept {
+  misses_.fetch_add(1, std::memory_order_relaxed);
+  misses_by_cause_[cause].fetch_add(1, std::memory_order_relaxed);
+  if (segment_) {
+    store_relaxed(segment_->header().misses, misses_.load(std::memory_order_relaxed));
+    store_relaxed(segment_->header().misses_by_cause[cause], misses_by_cause_[cause].load(std::memory_order_relaxed));
+  }
+  if (log_ && log_->miss_count < log_->misses.size()) log_->misses[log_->miss_count++] = {now_ns, frame_, cause};
+}
+
+void Bridge::harvest_round_trips() noexcept {
+  const rt_header& h = segment_->header();
+  if (blocks_submitted_ - harvested_ > RT_STAMPS) harvested_ = blocks_submitted_ - RT_STAMPS;
+  while (harvested_ < blocks_submitted_) {
+    const uint64_t slot = harvested_ % RT_STAMPS;
+    const uint64_t published = load_acquire(h.stamps[slot].published_ns);
+    if (published == 0) return;
+    ++harvested_;
+    if (published > submitted_ns_[slot] && log_->round_trips < log_->round_trip_us.size())
+      log_->round_trip_us[log_->round_trips++] = static_cast<float>(published - submitted_ns_[slot]) * 1e-3f;
+  }
+}
+
+// --- audio thread: the mix ---
+
+float Bridge::parameter(Param param) const noexcept {
+  const float value = segment_ ? static_cast<float>(read_field(segment_->header(), param))
+                               : values_[index(param)].load(std::memory_order_relaxed);
+  return clamped(param, value);
+}
+
+void Bridge::read_mix_parameters() noexcept {
+  const bool bypass = parameter(Param::kBypass) != 0.0f;
+  const float mix = parameter(Param::kMix);
+  const float gain = from_db(parameter(Param::kOutputGainDb));
+  const float wet = bypass ? 0.0f : gain * mix;
+  const float dry = bypass ? 1.0f : gain * (1.0f - mix);
+  const float fallback = panicking_ || static_cast<uint32_t>(parameter(Param::kFallback)) == RT_FALLBACK_SILENCE ? 0.0f : 1.0f;
+  const uint32_t glide = 5 * fade_;
+  if (!mixing_started_) {
+    mixing_started_ = true;
+    wet_weight_.jump(wet);
+    dry_weight_.jump(dry);
+    fallback_weight_.jump(fallback);
+    return;
+  }
+  wet_weight_.go(wet, glide);
+  dry_weight_.go(dry, glide);
+  if (presence_ == fade_)
+    fallback_weight_.jump(fallback);  // inaudible now
+  else
+    fallback_weight_.go(fallback, glide);
+}
+
+// out = wet_weight * (translation, or its fallback) + dry_weight * dry. The translation alone passes bit for bit.
+void Bridge::mix_block(float* out, uint32_t frames, bool ready) noexcept {
+  const uint32_t channels = config_.channels;
+  for (uint32_t i = 0; i < frames; ++i) {
+    const float* wet = nullptr;
+    if (ready) {
+      presence_ = std::min(presence_ + 1, fade_);
+      wet = wet_.data() + size_t{i} * channels;
+    } else if (presence_ > 0) {
+      --presence_;
+      wet = tail_.data() + size_t{tail_used_++} * channels;  // presence_ <= fade_: it never runs out
+    }
+    const float a = wet_weight_.next(), b = dry_weight_.next(), f = fallback_weight_.next();
+    const float part = static_cast<float>(presence_) / static_cast<float>(fade_);
+    for (uint32_t c = 0; c < channels; ++c) {
+      const float dry = dry_[size_t{i} * channels + c];
+      float w;
+      if (presence_ == fade_)
+        w = wet[c];
+      else if (presence_ == 0)
+        w = f == 1.0f ? dry : f * dry;
+      else
+        w = part * wet[c] + (1.0f - part) * f * dry;
+      float y;
+      if (b == 0.0f)
+        y = a == 1.0f ? w : a * w;
+      else if (a == 0.0f)
+        y = b == 1.0f ? dry : b * dry;
+      else
+        y = a * w + b * dry;
+      out[size_t{i} * channels + c] = y;
+    }
+  }
+}
+
+Status Bridge::process_block(const float* in, float* out, uint32_t frames) noexcept {
+  adopt_pending();
+  const uint64_t now = monotonic_ns();
+  const int64_t from = static_cast<int64_t>(frame_) - config_.latency_frames;
+  const size_t samples = size_t{frames} * config_.channels;
+
+  delay_.write(frame_, in, frames);
+  Status status = submit(in, frames, now);
+  delay_.read(static_cast<uint64_t>(from), dry_.data(), frames);  // wraps below zero: still the ring's slot
+
+  if (status == Status::kOk && offline()) status = wait_for_wet(from, frames);
+  const bool ready = status == Status::kOk && wet_ready(from, frames);
+  if (ready) {
+    read_wet(from, wet_.data(), frames);
+    read_wet(from + frames, tail_.data(), fade_);
+    tail_used_ = 0;
+  } else {
+    count_miss(miss_cause(from, frames, now), now);
+  }
+  read_mix_parameters();
+  mix_block(out, frames, ready);
+  if (presence_ == fade_) panicking_ = restarting_ = false;
+  if (status != Status::kOk) std::fill_n(out, samples, 0.0f);
+
+  frame_ += frames;
+  if (segment_) {
+    rt_header& h = segment_->header();
+    if (state_ == State::kLive && from + frames > static_cast<int64_t>(epoch_start_))
+      store_release(h.output_read_frame, static_cast<uint64_t>(from + frames));
+    store_relaxed(h.blocks, blocks_.load(std::memory_order_relaxed) + 1);
+    if (log_) harvest_round_trips();
+  }
+  blocks_.fetch_add(1, std::memory_order_relaxed);
+  frames_.fetch_add(frames, std::memory_order_relaxed);
+  return status;
+}
+
+Status Bridge::process(const float* in, float* out, uint32_t frames) noexcept {
+  Status status = Status::kOk;
+  while (frames > 0) {
+    const uint32_t part = std::min(frames, config_.max_block_frames);
+    const Status s = process_block(in, out, part);
+    if (s != Status::kOk) status = s;
+    in += size_t{part} * config_.channels;
+    out += size_t{part} * config_.channels;
+    frames -= part;
+  }
+  return status;
+}
+
+}  // namespace rtbridge

@@ -1,1 +1,0 @@
-"""What this machine can do: one module a subject, each giving `Check`s; `rtserver doctor` prints them."""
