@@ -118,7 +118,10 @@ class Renderer:
     def set_temperature(self, temperature: float) -> None: ...
 
 class Segment:
-    """One session's memory (layout.h). Named: POSIX shared memory, unlinked when its maker is collected. None: private."""
+    """One session's memory (layout.h): POSIX shared memory, unlinked at the latest when its maker lets it go.
+
+    Without a name it is private memory of this process.
+    """
 
     @staticmethod
     def create(
@@ -192,7 +195,7 @@ class Worker:
     def close_session(self, session: int) -> bool: ...
     def sessions(self) -> list[int]: ...
     def stats(self, session: int) -> dict[str, Any]:
-        """client_pid, client_alive, client_heartbeat_age_ms, epoch, hops, encoder_ns, decoder_ns, misses... KeyError."""
+        """Client (pid, alive, heartbeat age), epoch, hops, encoder_ns, decoder_ns, misses. Raises KeyError."""
 
     def stop(self) -> None: ...
 
@@ -231,3 +234,15 @@ class Bridge:
     def get(self, name: str) -> float: ...
     def params(self) -> dict[str, float]: ...
     def stats(self) -> dict[str, Any]: ...
+
+class BlockDriver:
+    """Plays the host: blocks at a sound card's pace from a real-time thread, with a watch on the machine's stalls."""
+
+    def __init__(self, realtime: bool = True) -> None: ...
+    def run(self, bridge: Bridge, input: NDArray[np.float32], blocks: int | list[int], rate_hz: int) -> dict[str, Any]:
+        """Drive `input` [n] or [n, ch] through the bridge, block sizes in turn. Releases the GIL.
+
+        Gives output (shape of input), round_trip_us (handed in to translation published), lateness_us and process_us
+        of the calls, miss_times_ns, miss_frames, miss_causes, machine_stall_times_ns, machine_stalls_ns (over 0.5 ms),
+        machine_stall_cores, start_ns, end_ns, realtime_granted.
+        """

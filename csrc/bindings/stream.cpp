@@ -2,7 +2,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "rtbridge/atomics.h"
 #include "rtbridge/bridge.h"
 #include "rtbridge/segment.h"
+#include "stream/block_driver.h"
 #include "stream/intake.h"
 #include "stream/model_voice.h"
 #include "stream/renderer.h"
@@ -216,8 +219,9 @@ std::shared_ptr<Segment> create_segment(const std::optional<std::string>& name, 
 #define RT_HEADER_FIELDS(X)                                                                                            \
   X(magic)                                                                                                             \
   X(version)                                                                                                           \
-  X(header_bytes) X(generation) X(session) X(server_pid) X(sample_rate_hz) X(max_block_frames) X(channels)             \
-      X(ring_frames) X(input_ring_offset) X(output_ring_offset) X(total_bytes) X(transport) X(client_pid) X(offline)   \
+  X(header_bytes)                                                                                                      \
+  X(generation) X(session) X(server_pid) X(sample_rate_hz) X(max_block_frames) X(channels) X(ring_frames)              \
+      X(input_ring_offset) X(output_ring_offset) X(total_bytes) X(transport) X(client_pid) X(offline)                  \
           X(closed_by_client) X(epoch_requested) X(epoch_live) X(epoch_start_frame) X(client_heartbeat_ns)             \
               X(blocks_submitted) X(input_write_frame) X(output_read_frame) X(server_wake) X(server_waiting)           \
                   X(closed_by_server) X(epoch_ready) X(epoch_running) X(server_heartbeat_ns) X(input_read_frame)       \
@@ -453,6 +457,64 @@ class PyBridge {
   std::mutex control_;
 };
 
+// --- driver ---
+
+template <class T, class Get>
+auto column(const std::vector<T>& rows, Get get) {
+  using Value = decltype(get(rows.front()));
+  py::array_t<Value> out(static_cast<py::ssize_t>(rows.size()));
+  for (size_t i = 0; i < rows.size(); ++i) out.mutable_data()[i] = get(rows[i]);
+  return out;
+}
+
+py::dict drive(PyBridge& self, const Floats& input, const py::object& blocks, int rate_hz, bool realtime) {
+  const auto& config = self.bridge.config();
+  if (static_cast<uint32_t>(rate_hz) != config.sample_rate_hz)
+    throw py::value_error("rate_hz: the bridge runs at " + std::to_string(config.sample_rate_hz) + ", found " +
+                          std::to_string(rate_hz));
+  const size_t frames = frames_of(input, static_cast<int>(config.channels));
+  const auto sizes = py::isinstance<py::int_>(blocks) ? std::vector<uint32_t>{blocks.cast<uint32_t>()}
+                                                      : blocks.cast<std::vector<uint32_t>>();
+  py::array_t<float> output(std::vector<py::ssize_t>(input.shape(), input.shape() + input.ndim()));
+  const float* in = input.data();
+  float* out = output.mutable_data();
+  std::fill_n(out, output.size(), 0.0f);
+
+  BlockDriver driver(self.bridge, realtime);
+  bool interrupted = false;
+  DriverResult result;
+  {
+    py::gil_scoped_release release;
+    auto running = std::async(std::launch::async, [&] { return driver.run(in, out, frames, sizes); });
+    while (running.wait_for(std::chrono::milliseconds(200)) != std::future_status::ready) {
+      py::gil_scoped_acquire acquire;
+      if (PyErr_CheckSignals() == 0) continue;
+      interrupted = true;
+      break;
+    }
+    if (interrupted) driver.cancel();
+    result = running.get();
+  }
+  if (interrupted) throw py::error_already_set();
+  py::list causes;
+  for (const auto& miss : result.misses) causes.append(kCauses[miss.cause]);
+  py::dict d;
+  d["output"] = output;
+  d["round_trip_us"] = to_array(result.round_trip_us);
+  d["lateness_us"] = to_array(result.lateness_us);
+  d["process_us"] = to_array(result.process_us);
+  d["miss_times_ns"] = column(result.misses, [](const rtbridge::MissEvent& m) { return m.ns; });
+  d["miss_frames"] = column(result.misses, [](const rtbridge::MissEvent& m) { return m.frame; });
+  d["miss_causes"] = causes;
+  d["machine_stall_times_ns"] = column(result.stalls, [](const Stall& s) { return s.ns; });
+  d["machine_stalls_ns"] = column(result.stalls, [](const Stall& s) { return s.stall_ns; });
+  d["machine_stall_cores"] = column(result.stalls, [](const Stall& s) { return s.core; });
+  d["start_ns"] = result.start_ns;
+  d["end_ns"] = result.end_ns;
+  d["realtime_granted"] = result.realtime_granted;
+  return d;
+}
+
 }  // namespace
 
 void bind_stream(py::module_& m) {
@@ -550,4 +612,16 @@ void bind_stream(py::module_& m) {
       .def_property(
           "offline_deadline_ms", [](const PyBridge& b) { return b.bridge.offline_deadline_ms(); },
           [](PyBridge& b, uint32_t ms) { b.bridge.set_offline_deadline_ms(ms); });
+
+  struct DriverTag {
+    bool realtime;
+  };
+  py::class_<DriverTag>(m, "BlockDriver")
+      .def(py::init([](bool realtime) { return DriverTag{realtime}; }), py::arg("realtime") = true)
+      .def(
+          "run",
+          [](const DriverTag& driver, PyBridge& bridge, const Floats& input, const py::object& blocks, int rate_hz) {
+            return drive(bridge, input, blocks, rate_hz, driver.realtime);
+          },
+          py::arg("bridge"), py::arg("input"), py::arg("blocks"), py::arg("rate_hz"));
 }
