@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ class DomainClassifier(nn.Module):
     def __init__(self, latent_channels: int, domains: int, channels: int = 100, depth: int = 3) -> None:
         super().__init__()
         widths = [latent_channels] + [channels] * depth
-        self.hidden = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in zip(widths, widths[1:]))
+        self.hidden = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in itertools.pairwise(widths))
         self.logits = nn.Conv1d(widths[-1], domains, 1)
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         y = self.input(joined)
         skip = self.input_skip(y)
         histories: list[Tensor] = []
-        for layer, past in zip(self.layers, state.histories):
+        for layer, past in zip(self.layers, state.histories, strict=False):
             padded = torch.cat([past, y], dim=2)
             histories.append(padded[:, :, padded.shape[2] - layer.dilation :])
             residual, contribution = layer(padded, layer.latent(latent))

@@ -10,8 +10,9 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn, Sequence
+from typing import Any, NoReturn
 
 import typer
 

@@ -33,7 +33,7 @@ def lag_hops(config: EncoderConfig) -> int:
 def open_session(graph: bytes, device: str = "cpu", threads: int = 1) -> Any:
     """An ONNX Runtime session on "cpu", "cuda", "cuda:N" or "auto"; failing CUDA, on the CPU with a warning."""
     try:
-        import onnxruntime as ort  # type: ignore[import-untyped]
+        import onnxruntime as ort
     except ImportError:
         raise UserError("the encoder needs ONNX Runtime, which is not installed; `pip install onnxruntime`") from None
     options = ort.SessionOptions()
@@ -78,6 +78,7 @@ class OnnxEncoder:
         self._session = session
         self.config = config
         self.device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+        self.backend = f"onnxruntime {ort.__version__}"
         self._lag = lag_hops(config)
         self._hop = np.zeros((config.hop_samples, 1), np.float32)
         self._mask = np.ones((config.lookahead_samples + config.hop_samples, 1), np.float32)

@@ -9,13 +9,8 @@ Only the control process and the tools read packs; the audio worker gets plain a
 from __future__ import annotations
 
 import hashlib
-import io
-import math
 import os
-import pickle
-import re
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,31 +20,13 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from rtserver.errors import UserError
-from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+from rtserver.model_check import FORMAT, Weights, check_calibration, check_content, plain_values
+from rtserver.model_config import ModelConfig
+from rtserver.safe_load import import_torch, read_bytes, unpickle_safely
 
-FORMAT = "rtserver-model-1"
 PROBES = ("loopback", "identity16k")
-MAX_FILE_BYTES = 1 << 30  # the largest network in use (56 layers, 128 channels, six decoders) takes 170 MB
-MAX_CARD_BYTES = 1 << 20
-MINIMUM_TORCH = (2, 10)  # before it, weights_only could be bypassed (CVE-2025-32434, CVE-2026-24747)
 
 ModelKind = Literal["model", "loopback", "identity16k"]
-Weights = dict[str, np.ndarray]
-
-# Bounds of every number in a config, so that a hostile one can't ask for an absurd network.
-_LIMITS: dict[str, tuple[int, int]] = {
-    "blocks": (1, 16),
-    "layers": (1, 16),
-    "channels": (1, 1024),
-    "residual_channels": (1, 1024),
-    "skip_channels": (1, 1024),
-    "kernel_size": (2, 9),
-    "classes": (256, 256),
-    "latent_channels": (1, 1024),
-    "hop_samples": (16, 16000),
-}
-_FIELDS = ("format", "config", "encoder", "decoders", "calibration", "card")
-_DECODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -117,42 +94,6 @@ class Model:
         }
 
 
-# --- shapes -------------------------------------------------------------------------------------------------------
-
-
-def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of `models.Encoder(config).state_dict()`."""
-    c, k = config.channels, config.kernel_size
-    shapes: dict[str, tuple[int, ...]] = {"input.weight": (c, 1, k), "input.bias": (c,)}
-    for i in range(len(config.dilations)):
-        shapes[f"layers.{i}.dilated.weight"] = (c, c, k)
-        shapes[f"layers.{i}.dilated.bias"] = (c,)
-        shapes[f"layers.{i}.mix.weight"] = (c, c, 1)
-        shapes[f"layers.{i}.mix.bias"] = (c,)
-    shapes["latent.weight"] = (config.latent_channels, c, 1)
-    shapes["latent.bias"] = (config.latent_channels,)
-    return shapes
-
-
-def decoder_shapes(config: DecoderConfig, latent_channels: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of `models.Decoder(config, latent_channels, ...).state_dict()`."""
-    r, s, k = config.residual_channels, config.skip_channels, config.kernel_size
-    convolutions: dict[str, tuple[int, int, int]] = {"input": (r, 1, k), "input_skip": (s, r, 1)}
-    for i in range(len(config.dilations)):
-        convolutions[f"layers.{i}.dilated"] = (2 * r, r, k)
-        convolutions[f"layers.{i}.latent"] = (2 * r, latent_channels, 1)
-        convolutions[f"layers.{i}.residual"] = (r, r, 1)
-        convolutions[f"layers.{i}.skip"] = (s, r, 1)
-    convolutions["output"] = (s, s, 1)
-    convolutions["output_latent"] = (s, latent_channels, 1)
-    convolutions["logits"] = (config.classes, s, 1)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in convolutions.items():
-        shapes[f"{name}.weight"] = shape
-        shapes[f"{name}.bias"] = shape[:1]
-    return shapes
-
-
 # --- finding ------------------------------------------------------------------------------------------------------
 
 
@@ -213,17 +154,17 @@ def load(path_or_name: str | os.PathLike[str]) -> Model:
     if text in PROBES:
         return _probe(cast(ModelKind, text))
     path = find(path_or_name)
-    data = _read_bytes(path)
+    data = read_bytes(path)
     content = unpickle_safely(data, path)
-    config, encoder, decoders = _check(content, path)
+    config, encoder, decoders = check_content(content, path)
     return Model(
         path=path,
         name=path.stem,
         config=config,
         encoder=encoder,
         decoders=decoders,
-        card=_plain(content.get("card", {}), f"{path}: card"),
-        calibration=_calibration(content.get("calibration", {}), path),
+        card=plain_values(content.get("card", {}), f"{path}: card"),
+        calibration=check_calibration(content.get("calibration", {}), path),
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -232,215 +173,6 @@ def _probe(name: ModelKind) -> Model:
     config = ModelConfig(preset=name)
     config = replace(config, encoder=replace(config.encoder, hop_samples=160))
     return Model(None, name, config, {}, {}, {}, hashlib.sha256(name.encode()).hexdigest(), kind=name)
-
-
-def _read_bytes(path: Path, limit: int | None = None) -> bytes:
-    limit = MAX_FILE_BYTES if limit is None else limit
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}; check the file and its permissions") from None
-    if len(data) > limit:
-        raise UserError(f"{path} is larger than the limit of {limit >> 20} MiB; no instrument pack is: refused")
-    if not data:
-        raise UserError(f"{path} is empty; copy or download the file again")
-    return data
-
-
-def unpickle_safely(data: bytes, path: Path, allow: tuple[type, ...] = ()) -> Any:
-    """`torch.load(weights_only=True)` of a zip archive's bytes, bounded; `allow` names further harmless classes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            unpacked = sum(entry.file_size for entry in entries)
-            broken = archive.testzip() if unpacked <= MAX_FILE_BYTES else None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError):
-        if data[:2] == b"PK":
-            raise UserError(f"{path} is truncated or damaged; copy or download the file again") from None
-        raise UserError(
-            f"{path} is not an instrument pack: expected a torch.save archive of format {FORMAT}, found"
-            f" {_looks_like(data)}; make a pack with training's export or `rtserver import-checkpoint`"
-        ) from None
-    if unpacked > MAX_FILE_BYTES:
-        raise UserError(f"{path} unpacks to more than the limit of {MAX_FILE_BYTES >> 20} MiB: refused")
-    if broken is not None:
-        raise UserError(f"{path} is damaged (checksum of {broken} is wrong); copy or download the file again")
-    if not any(entry.filename.endswith("/data.pkl") for entry in entries):
-        raise UserError(f"{path} is a zip archive but not one of torch.save; expected an instrument pack ({FORMAT})")
-    torch = _torch()
-    try:
-        with torch.serialization.safe_globals(list(allow)):
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({found.group(1)})" if found else ""
-        raise UserError(
-            f"{path} holds objects that could run code when loaded{what}: refused; a pack has only tensors and plain"
-            " values, so get the file from a source you trust"
-        ) from None
-    except Exception as error:
-        raise UserError(f"{path} can't be unpacked ({_first_line(error)}); copy or download the file again") from None
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise UserError("reading a model file needs PyTorch, which is not installed; `pip install torch`") from None
-    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
-    if version < MINIMUM_TORCH:
-        wanted = ".".join(map(str, MINIMUM_TORCH))
-        raise UserError(
-            f"PyTorch {torch.__version__} can't read model files safely; expected {wanted} or newer:"
-            f" `pip install 'torch>={wanted}'`"
-        )
-    return torch
-
-
-def _looks_like(data: bytes) -> str:
-    kinds = ((b"RIFF", "a WAV file"), (b"\x89PNG", "a picture"), (b"\x80", "a bare pickle"), (b"\x08", "an ONNX file"))
-    return next((kind for start, kind in kinds if data.startswith(start)), "something else")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__
-
-
-# --- checking -----------------------------------------------------------------------------------------------------
-
-
-def _check(content: Any, path: Path) -> tuple[ModelConfig, Weights, dict[str, Weights]]:
-    if not isinstance(content, dict) or "format" not in content:
-        hint = ""
-        if isinstance(content, dict) and "encoder_state" in content:
-            hint = "; it looks like a music-translation checkpoint: use `rtserver import-checkpoint`"
-        raise UserError(f"{path} is not an instrument pack: expected the field `format` = {FORMAT!r}, found none{hint}")
-    if content["format"] != FORMAT:
-        raise UserError(
-            f"{path} has format {str(content['format'])[:60]!r}, expected {FORMAT!r};"
-            " update rtserver, or export the pack again"
-        )
-    unknown = [str(name)[:40] for name in content if name not in _FIELDS]
-    if unknown:
-        raise UserError(f"{path} has unknown fields: {', '.join(unknown[:5])}; expected {', '.join(_FIELDS)}")
-    for name in ("config", "encoder", "decoders"):
-        if not isinstance(content.get(name), dict):
-            found = type(content[name]).__name__ if name in content else "nothing"
-            raise UserError(f"{path}: field `{name}` must be a dictionary, found {found}; export the pack again")
-    config = _check_config(content["config"], path)
-    decoders = content["decoders"]
-    if not decoders or len(decoders) > 64:
-        raise UserError(f"{path} has {len(decoders)} decoders, expected 1 to 64")
-    encoder = _check_weights(content["encoder"], encoder_shapes(config.encoder), f"{path}: encoder")
-    shapes = decoder_shapes(config.decoder, config.encoder.latent_channels)
-    checked: dict[str, Weights] = {}
-    for name, weights in decoders.items():
-        if not isinstance(name, str) or not _DECODER_NAME.fullmatch(name):
-            raise UserError(f"{path}: decoder name {str(name)[:60]!r} is not 1 to 64 letters, digits, spaces, . _ + -")
-        checked[name] = _check_weights(weights, shapes, f"{path}: decoder {name}")
-    return config, encoder, checked
-
-
-def _check_config(values: Any, path: Path) -> ModelConfig:
-    try:
-        config = ModelConfig.from_dict(values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: bad config ({_first_line(error)}); update rtserver, or export again") from None
-    for part, record in (("encoder", config.encoder), ("decoder", config.decoder)):
-        for name, value in vars(record).items():
-            if name in ("causal", "pre_activation"):
-                if not isinstance(value, bool):
-                    raise UserError(f"{path}: config {part}.{name} must be true or false, found {str(value)[:40]}")
-                continue
-            low, high = _LIMITS[name]
-            if type(value) is not int or not low <= value <= high:
-                expected = str(low) if low == high else f"a whole number {low} to {high}"
-                raise UserError(f"{path}: config {part}.{name} must be {expected}, found {str(value)[:40]}")
-    if config.decoder.kernel_size != 2:
-        raise UserError(f"{path}: config decoder.kernel_size must be 2, found {config.decoder.kernel_size}")
-    if not config.encoder.causal and config.encoder.kernel_size % 2 == 0:
-        raise UserError(f"{path}: a symmetric encoder needs an odd kernel_size, found {config.encoder.kernel_size}")
-    if type(config.sample_rate_hz) is not int or config.sample_rate_hz != 16000:
-        raise UserError(f"{path}: config sample_rate_hz must be 16000, found {str(config.sample_rate_hz)[:40]}")
-    if config.mu_law not in ("rounded", "published"):
-        raise UserError(f"{path}: config mu_law must be rounded or published, found {str(config.mu_law)[:40]!r}")
-    if not isinstance(config.preset, str) or not 1 <= len(config.preset) <= 64:
-        raise UserError(f"{path}: config preset must be a name of at most 64 characters")
-    return config
-
-
-def _check_weights(weights: Any, shapes: dict[str, tuple[int, ...]], what: str) -> Weights:
-    if not isinstance(weights, Mapping):
-        raise UserError(f"{what} must be a dictionary of tensors, found {type(weights).__name__}")
-    missing = [name for name in shapes if name not in weights]
-    extra = [str(name)[:60] for name in weights if name not in shapes]
-    if missing or extra:
-        parts = [f"missing: {', '.join(missing[:3])}" + (", ..." if len(missing) > 3 else "")] if missing else []
-        parts += [f"not expected: {', '.join(extra[:3])}" + (", ..." if len(extra) > 3 else "")] if extra else []
-        raise UserError(f"{what} does not fit its config: {'; '.join(parts)}; export the pack again")
-    return {name: _array(weights[name], shape, f"{what} {name}") for name, shape in shapes.items()}
-
-
-def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """A float32 copy of a torch tensor or numpy array, once its kind, shape and values are as they should be."""
-    if isinstance(tensor, np.ndarray):
-        kind, found = str(tensor.dtype), tensor.shape
-    else:
-        layout, device = getattr(tensor, "layout", None), getattr(tensor, "device", None)
-        if str(layout) != "torch.strided" or device is None or device.type == "meta":
-            raise UserError(f"{what} must be a dense tensor, found {type(tensor).__name__}")
-        kind, found = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
-    if kind not in ("float32", "float16", "bfloat16"):
-        raise UserError(f"{what} must hold float32 or float16 numbers, found {kind}")
-    if found != shape:
-        raise UserError(f"{what} has shape {_shape(found)}, expected {_shape(shape)}")
-    if not isinstance(tensor, np.ndarray):
-        tensor = tensor.detach().cpu().float().numpy()
-    array = np.array(tensor, dtype=np.float32, order="C")
-    if not np.isfinite(array).all():
-        raise UserError(f"{what} holds NaN or infinite numbers; export the pack again from a sound checkpoint")
-    return array
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "()"
-
-
-def _plain(value: Any, what: str) -> dict[str, Any]:
-    """A card: nested dictionaries and lists of text, numbers, booleans and nothing, of bounded size."""
-    if not isinstance(value, dict):
-        raise UserError(f"{what} must be a dictionary, found {type(value).__name__}")
-    left = MAX_CARD_BYTES
-
-    def walk(item: Any, depth: int) -> Any:
-        nonlocal left
-        left -= 16 + (len(item) if isinstance(item, str) else 0)
-        if depth > 16 or left < 0:
-            raise UserError(f"{what} is larger or deeper than a card may be ({MAX_CARD_BYTES >> 20} MiB, 16 levels)")
-        if isinstance(item, dict) and all(isinstance(key, str) for key in item):
-            return {walk(key, depth + 1): walk(entry, depth + 1) for key, entry in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [walk(entry, depth + 1) for entry in item]
-        if isinstance(item, float) and not math.isfinite(item):
-            return None
-        if item is None or isinstance(item, (str, bool, int, float)):
-            return item
-        raise UserError(f"{what} may hold text, numbers, lists and dictionaries only, found {type(item).__name__}")
-
-    return cast(dict[str, Any], walk(value, 0))
-
-
-def _calibration(value: Any, path: Path) -> dict[str, Any]:
-    """Scales for quantised kernels, by tensor name; empty in packs that are run in float32."""
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{path}: field `calibration` must be a dictionary by name, found {type(value).__name__}")
-    plain = {key: entry for key, entry in value.items() if not hasattr(entry, "shape")}
-    scales = {
-        key: _array(t, tuple(t.shape), f"{path}: calibration {key}") for key, t in value.items() if key not in plain
-    }
-    return {**_plain(plain, f"{path}: calibration"), **scales}
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -462,9 +194,9 @@ def save(
     half: keep weights as float16 on disk, at half the size; they are loaded as float32 of the rounded values.
     """
     path = Path(path)
-    torch = _torch()
+    torch = import_torch()
     content = {"format": FORMAT, "config": config.to_dict(), "encoder": encoder, "decoders": decoders}
-    _, checked_encoder, checked_decoders = _check(content, path)
+    _, checked_encoder, checked_decoders = check_content(content, path)
     groups = {"encoder": checked_encoder, **{f"decoder {name}": w for name, w in checked_decoders.items()}}
     if half:
         for group, weights in groups.items():
@@ -477,9 +209,9 @@ def save(
 
     content["encoder"] = tensors(checked_encoder)
     content["decoders"] = {name: tensors(weights) for name, weights in checked_decoders.items()}
-    scales = _calibration(dict(calibration or {}), path)
+    scales = check_calibration(dict(calibration or {}), path)
     content["calibration"] = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in scales.items()}
-    content["card"] = _plain(dict(card or {}), f"{path}: card")
+    content["card"] = plain_values(dict(card or {}), f"{path}: card")
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ is a matched pair.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from training.scores import Note
 
 RATE_HZ = 16000
 RENDER_RATE_HZ = 44100
-SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
+SOUNDFONT = Path(os.environ.get("RTSERVER_SOUNDFONT", "/usr/share/sounds/sf2/FluidR3_GM.sf2"))
 TICKS_PER_SECOND = 960
 
 
@@ -50,7 +51,10 @@ def render(instrument: str, notes: list[Note], seconds: float, seed: int) -> np.
 
 def _soundfont(program: int, notes: list[Note], seconds: float, seed: int) -> np.ndarray:
     if shutil.which("fluidsynth") is None or not SOUNDFONT.exists():
-        raise RuntimeError("fluidsynth or its soundfont is missing: apt-get install fluidsynth fluid-soundfont-gm")
+        raise RuntimeError(
+            f"fluidsynth or the soundfont {SOUNDFONT} is missing: `apt-get install fluidsynth fluid-soundfont-gm`,"
+            " or name a soundfont in RTSERVER_SOUNDFONT"
+        )
     rng = random.Random(seed)
     track = mido.MidiTrack()
     track.append(mido.MetaMessage("set_tempo", tempo=1_000_000, time=0))
@@ -89,7 +93,9 @@ def _additive(notes: list[Note], seconds: float, seed: int) -> np.ndarray:
             breath = rng.uniform(0.0, 0.05)
         length = note.end_s - note.onset_s
         t = np.arange(int((length + 0.05) * RATE_HZ)) / RATE_HZ
-        wobble = vibrato * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * t + rng.uniform(0, 6)) * np.clip(t / 0.3 - 0.5, 0, 1)
+        wobble = (
+            vibrato * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * t + rng.uniform(0, 6)) * np.clip(t / 0.3 - 0.5, 0, 1)
+        )
         frequency = 440.0 * 2.0 ** ((note.pitch - 69 + wobble + rng.normal(0, 0.05)) / 12)
         phase = 2 * np.pi * np.cumsum(frequency) / RATE_HZ
         harmonics = np.arange(1, min(24, int(7000 / frequency.max())) + 1)

@@ -129,7 +129,7 @@ def perform(line: list[Note], rng: random.Random, lowest: int, highest: int) -> 
     tempo = rng.uniform(0.85, 1.25)
     clock, before = 0.0, line[0].onset_s
     out: list[Note] = []
-    for note, following in zip(line, line[1:] + line[-1:]):
+    for note, following in zip(line, line[1:] + line[-1:], strict=False):
         clock += min(max(note.onset_s - before, 0.0) / tempo, 0.6)  # `before`: end of the note before
         length = min((note.end_s - note.onset_s) / tempo, 2.5)
         pitch = note.pitch + shift

@@ -28,8 +28,8 @@ AVERAGE_DECAY = 0.999
 
 
 def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
-    """A short linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
-    warm = min(1.0, (step + 1) / 100)
+    """A linear warm-up over 100 steps (a twentieth of short runs), then a cosine between the two configured rates."""
+    warm = min(1.0, (step + 1) / max(1.0, min(100.0, steps / 20)))
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
     return warm * (settings.final_learning_rate + (settings.learning_rate - settings.final_learning_rate) * cosine)
 
@@ -90,7 +90,7 @@ class Trainer:
         rate = learning_rate(s, self.step, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        names, shares = zip(*s.domains.items())
+        names, shares = zip(*s.domains.items(), strict=False)
         domain = str(self.rng.choice(names, p=np.array(shares) / sum(shares)))
         samples = round(s.segment_seconds * self.settings.model.sample_rate_hz)
         batch = self.corpus.draw(self.rng, domain, s.timbre_lags_ms, s.timbre_probability, s.batch, samples)
@@ -122,19 +122,26 @@ class Trainer:
         return domain, Losses(reconstruction.detach(), classifier_loss.detach(), note_loss.detach())
 
 
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log: step, decoder, reconstruction, domain, note."""
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
 def picture(log: Path, out: Path) -> None:
-    """Draw the losses of a run's log against its steps."""
+    """Draw the losses of a run's log against its steps, each smoothed over 25 of its decoder's steps."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = read_log(log)
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
-    for axis, key in zip(axes, ("reconstruction", "domain", "note")):
+    for axis, key in zip(axes, ("reconstruction", "domain", "note"), strict=False):
         for domain in sorted({r["decoder"] for r in rows}):
-            points = [(r["step"], r[key]) for r in rows if r["decoder"] == domain]
-            axis.plot(*zip(*points), lw=0.8, label=domain)
+            mine = [r for r in rows if r["decoder"] == domain]
+            width = min(25, len(mine))
+            smooth = np.convolve([r[key] for r in mine], np.ones(width) / width, mode="valid")
+            axis.plot([r["step"] for r in mine[width - 1 :]], smooth, lw=1.0, label=domain)
         axis.set_title(key), axis.set_xlabel("step"), axis.set_ylabel("nats"), axis.legend()
     figure.savefig(out, dpi=90)
     pyplot.close(figure)
@@ -161,7 +168,7 @@ def main() -> None:
     started = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns) as progress, open(log, "a", encoding="utf-8") as file:
+        with Progress(*columns) as progress, open(log, "a", buffering=1, encoding="utf-8") as file:
             task = progress.add_task(settings.name, total=steps, completed=trainer.step)
             while trainer.step < steps and time.monotonic() - started < arguments.minutes * 60:
                 domain, losses = trainer.train_step(steps)
@@ -170,7 +177,6 @@ def main() -> None:
                 told = f"step {trainer.step} {domain} {row['reconstruction']:.3f}"
                 progress.update(task, completed=trainer.step, description=told)
                 if trainer.step % settings.train.checkpoint_steps == 0:
-                    file.flush()
                     trainer.save(checkpoint)
                     picture(log, run / "loss.png")
     except KeyboardInterrupt:

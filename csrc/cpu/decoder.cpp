@@ -7,6 +7,7 @@
 
 #include "cpu/float_mode.h"
 #include "cpu/network_scalar.h"
+#include "cpu/network_vector.h"
 #include "cpu/philox.h"
 
 namespace rtengine {
@@ -31,7 +32,11 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
     throw std::invalid_argument("expected precision \"float32\", found \"" + precision + "\"");
   auto weights = std::make_shared<const DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
   bytes_per_sample_ = weights->bytes_per_sample();
-  open_network_ = [weights] { return make_scalar_network(weights); };
+  if (isa_ == Isa::kScalar) {
+    open_network_ = [weights] { return make_scalar_network(weights); };
+  } else {
+    open_network_ = [packed = pack_weights(*weights, isa_)] { return make_vector_network(packed); };
+  }
 }
 
 void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {

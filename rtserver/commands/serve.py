@@ -1,10 +1,21 @@
-"""`rtserver` without a command: serve."""
+"""`rtserver` without a command: serve until Ctrl-C."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+from rtserver.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rtserver.control.server import Server
+
+MARGINS = ("live", "balanced", "studio")
+DEFAULT_MODEL = "piano"
 
 
 def register(app: typer.Typer) -> None:
@@ -15,15 +26,13 @@ def register(app: typer.Typer) -> None:
         context: typer.Context,
         model: Annotated[
             Optional[list[str]],  # noqa: UP045  typer on Python 3.10 wants it spelled out
-            typer.Option(
-                "--model", "-m", metavar="FILE", help="Instrument pack, or loopback or identity16k. May be repeated."
-            ),
+            typer.Option("--model", "-m", metavar="FILE", help="Instrument pack; repeat for more. Default: piano."),
         ] = None,
         port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port of OSC, TCP port of HTTP.")] = 9000,
         host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback --key is needed.")] = "127.0.0.1",
         key: Annotated[
             Optional[str],  # noqa: UP045
-            typer.Option(metavar="SECRET|@FILE", envvar="RTSERVER_KEY", help="Shared secret that seals every packet."),
+            typer.Option(metavar="SECRET|@FILE", envvar="RTSERVER_KEY", help="Shared secret that seals every message."),
         ] = None,
         margin: Annotated[
             str, typer.Option(metavar="live|balanced|studio", help="Latency spent on safety: 5, 15 or 60 ms.")
@@ -39,12 +48,104 @@ def register(app: typer.Typer) -> None:
         if context.invoked_subcommand is not None:
             return
         if version:
-            from importlib.metadata import PackageNotFoundError
-            from importlib.metadata import version as installed
+            from rtserver.control.status import rtserver_version
 
-            try:
-                print(f"rtserver {installed('rtserver')}")
-            except PackageNotFoundError:
-                print("rtserver (not installed)")
+            print(f"rtserver {rtserver_version()}")
             return
-        raise NotImplementedError
+        if margin not in MARGINS:
+            raise UserError(f"--margin {margin}: not one of {', '.join(MARGINS)}")
+        if device not in ("auto", "cpu"):
+            raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
+        if precision != "float32":
+            raise UserError(f"--precision {precision}: this build has float32 only; leave --precision out")
+        run(model or [], host, port, read_key(key), margin, temperature, quiet)
+
+
+def read_key(text: str | None) -> bytes | None:
+    """The bytes of a key given as text, or as @FILE to keep it out of the list of processes."""
+    if text is None:
+        return None
+    if text.startswith("@"):
+        try:
+            key = Path(text[1:]).expanduser().read_bytes().strip()
+        except OSError as error:
+            raise UserError(f"--key {text}: {error.strerror}; name a file that holds the key") from None
+    else:
+        key = text.encode()
+    if not key:
+        raise UserError("--key is empty; give at least a few letters, the same on both sides")
+    return key
+
+
+def run(
+    models: list[str], host: str, port: int, key: bytes | None, margin: str, temperature: float, quiet: bool
+) -> None:
+    """Serve until SIGINT or SIGTERM. UserError when that can't be."""
+    import asyncio
+
+    from rich.console import Console
+
+    from rtserver.control.server import ServerOptions, serve
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    models = models or default_models(console)
+    options = ServerOptions(tuple(models), host, port, key, margin, temperature=temperature)
+    with console.status("starting") as spinner:
+
+        def progress(name: str) -> None:
+            spinner.update(f"loading {name}")
+            if not console.is_terminal:
+                console.print(f"loading {name}")
+
+        def on_ready(server: Server) -> None:
+            spinner.stop()
+            banner(server, console)
+
+        asyncio.run(serve(options, progress, on_ready))
+    console.print("stopped")
+
+
+def default_models(console: Console) -> list[str]:
+    """The shipped piano; without it the probes alone."""
+    from rtserver import model_file
+
+    if DEFAULT_MODEL in model_file.shipped():
+        return [DEFAULT_MODEL]
+    console.print(
+        f"[yellow]no {DEFAULT_MODEL}.pt is shipped: serving the probes only; name a pack with --model[/yellow]"
+    )
+    return []
+
+
+def banner(server: Server, console: Console) -> None:
+    """Tell what is served, how late it is, and how to connect."""
+    from rich.table import Table
+
+    from rtserver.control.sessions import compute_parts
+    from rtserver.control.status import rtserver_version
+
+    options, worker = server.options, server.worker
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    for model in server.catalog:
+        if model.kind != "model" and model.name not in options.models:
+            continue
+        parts = compute_parts(model, 48000, 128, options.margin, 0.0, 0)
+        decoders = f": {', '.join(model.decoders)}" if model.decoders else ""
+        default = " (default)" if model.name == server.catalog.default else ""
+        table.add_row("model", f"{model.name}{default}{decoders}")
+        table.add_row(
+            "", f"latency {1000 * parts.reported / 48000:.1f} ms at 48 kHz, 128 frames, {options.margin} margin"
+        )
+    table.add_row("probes", "loopback, identity16k")
+    table.add_row(
+        "control", f"osc.udp://{options.host}:{options.port}" + (", sealed with the key" if options.key else "")
+    )
+    table.add_row("status", f"http://127.0.0.1:{options.port}/status or `rtserver status --port {options.port}`")
+    if worker is not None:
+        granted = "real-time priority" if worker.realtime_granted else "no real-time priority: see `rtserver doctor`"
+        table.add_row("device", f"cpu, {worker.isa}, {options.precision}, {granted}")
+    table.add_row("connect", f"plugin or rtserver.client.Bridge(port={options.port}); try `make demo`. Ctrl-C stops.")
+    console.print(f"[bold green]rtserver {rtserver_version()} is ready[/bold green]")
+    console.print(table)

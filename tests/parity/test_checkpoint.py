@@ -18,8 +18,9 @@ import torch
 
 from models.decoder import Decoder
 from models.encoder import Encoder
-from rtserver import model_file
+from rtserver import model_file, safe_load
 from rtserver.errors import UserError
+from rtserver.model_check import decoder_shapes, encoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, EncoderConfig, ModelConfig
 
 CONFIG = ModelConfig(
@@ -58,8 +59,8 @@ def test_shapes_are_those_of_the_pytorch_modules(name: str) -> None:
     e, d = PRESETS[name].encoder, PRESETS[name].decoder
     with torch.device("meta"):
         encoder, decoder = Encoder(e).state_dict(), Decoder(d, e.latent_channels, e.hop_samples).state_dict()
-    assert model_file.encoder_shapes(e) == {n: tuple(t.shape) for n, t in encoder.items()}
-    assert model_file.decoder_shapes(d, e.latent_channels) == {n: tuple(t.shape) for n, t in decoder.items()}
+    assert encoder_shapes(e) == {n: tuple(t.shape) for n, t in encoder.items()}
+    assert decoder_shapes(d, e.latent_channels) == {n: tuple(t.shape) for n, t in decoder.items()}
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -223,12 +224,12 @@ def test_an_ordinary_zip_is_refused(tmp_path: Path) -> None:
 
 
 def test_oversized_files_are_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(safe_load, "MAX_FILE_BYTES", 1000)
     refused(pack, "larger than the limit")
 
 
 def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(safe_load, "MAX_FILE_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(4 << 20))
     refused(tmp_path / "x.pt", "unpacks to more than the limit")

@@ -1,0 +1,337 @@
+// The decoder's loops over vectors of one instruction set. Included by one translation unit a set, which defines `Simd`
+// (width, load, store, broadcast, add, multiply_add, ...) first. Everything is in an unnamed namespace and no function
+// of the standard library is called: an inline function compiled here must never be the one the linker keeps for all.
+//
+// The order of additions of every number is fixed by the shapes alone: it does not depend on how many samples are
+// computed at once, so that batched and single past taps have the same bits.
+#pragma once
+
+#include "cpu/decoder_config.h"
+#include "cpu/kernels.h"
+
+#if defined(_MSC_VER)
+#define RTENGINE_INLINE __forceinline
+#define RTENGINE_LAMBDA
+#else
+#define RTENGINE_INLINE inline __attribute__((always_inline))
+#define RTENGINE_LAMBDA __attribute__((always_inline))
+#endif
+
+namespace rtengine {
+namespace {
+
+using Float = Simd::Float;
+constexpr int kWidth = Simd::kWidth;
+
+template <int I>
+struct Index {
+  static constexpr int value = I;
+};
+
+// f(Index<0>), ..., f(Index<N - 1>): with constant indices the arrays of sums below live in registers.
+template <int N, int I = 0, class F>
+RTENGINE_INLINE void unroll(const F& f) {
+  if constexpr (I < N) {
+    f(Index<I>{});
+    unroll<N, I + 1>(f);
+  }
+}
+
+// 2^x for x in [-126, 126], relative error below 2e-7: 1 + r q(r) on [-0.5, 0.5], q fitted for the least relative
+// error, exactly 1 at 0.
+RTENGINE_INLINE Float exp2(Float x) {
+  const Float whole = Simd::round(x);
+  const Float r = Simd::subtract(x, whole);
+  const Float r2 = Simd::multiply(r, r);
+  const Float low = Simd::multiply_add(Simd::broadcast(0.24022242426872253f), r, Simd::broadcast(0.6931470036506653f));
+  const Float high =
+      Simd::multiply_add(Simd::broadcast(0.009671511128544807f), r, Simd::broadcast(0.05550733953714371f));
+  const Float top = Simd::multiply_add(Simd::broadcast(0.0013264708686619997f), r2, high);
+  const Float q = Simd::multiply_add(top, r2, low);
+  return Simd::scale(Simd::multiply_add(q, r, Simd::broadcast(1.0f)), whole);
+}
+
+// sigmoid(a) tanh(b) from -log2(e) a and -2 log2(e) b: (1 - v) / ((1 + u)(1 + v)) with u = e^-a, v = e^-2b; one
+// division. Absolute error below 3e-7. Beyond |60| both have long been 0 or 1 in float32, and the product stays finite.
+RTENGINE_INLINE Float gate(Float a, Float b) {
+  const Float high = Simd::broadcast(60.0f), low = Simd::broadcast(-60.0f), one = Simd::broadcast(1.0f);
+  const Float u = exp2(Simd::max(Simd::min(a, high), low));
+  const Float v = exp2(Simd::max(Simd::min(b, high), low));
+  return Simd::divide(Simd::subtract(one, v), Simd::multiply(Simd::add(one, u), Simd::add(one, v)));
+}
+
+// sums [N vectors] += tile [N vectors, columns] x [columns]. Fewer than 8 vectors are summed in 8 / N interleaved
+// parts: a multiply-add takes four cycles and two can start in each.
+template <int N>
+RTENGINE_INLINE void add_product(Float (&sums)[N], const float* tile, const float* x, int columns) {
+  constexpr int kParts = kTileVectors / N;
+  Float parts[kParts][N];
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { parts[0][n.value] = sums[n.value]; });
+  unroll<kParts - 1>([&](auto p) RTENGINE_LAMBDA {
+    unroll<N>([&](auto n) RTENGINE_LAMBDA { parts[p.value + 1][n.value] = Simd::zero(); });
+  });
+  for (int k = 0; k < columns; k += kColumns) {
+    unroll<kColumns>([&](auto j) RTENGINE_LAMBDA {
+      constexpr int kPart = decltype(j)::value % kParts;
+      const Float xj = Simd::broadcast(x[k + j.value]);
+      unroll<N>([&](auto n) RTENGINE_LAMBDA {
+        const Float w = Simd::load(tile + (j.value * N + n.value) * kWidth);
+        parts[kPart][n.value] = Simd::multiply_add(w, xj, parts[kPart][n.value]);
+      });
+    });
+    tile += kColumns * N * kWidth;
+  }
+  unroll<N>([&](auto n) RTENGINE_LAMBDA {
+    if constexpr (kParts == 8) {
+      const Float a =
+          Simd::add(Simd::add(parts[0][n.value], parts[1][n.value]), Simd::add(parts[2][n.value], parts[3][n.value]));
+      const Float b =
+          Simd::add(Simd::add(parts[4][n.value], parts[5][n.value]), Simd::add(parts[6][n.value], parts[7][n.value]));
+      sums[n.value] = Simd::add(a, b);
+    } else if constexpr (kParts == 4) {
+      sums[n.value] =
+          Simd::add(Simd::add(parts[0][n.value], parts[1][n.value]), Simd::add(parts[2][n.value], parts[3][n.value]));
+    } else if constexpr (kParts == 2) {
+      sums[n.value] = Simd::add(parts[0][n.value], parts[1][n.value]);
+    } else {
+      sums[n.value] = parts[0][n.value];
+    }
+  });
+}
+
+// One tile: start(i) gives the first value of vector i, finish(first, sums) takes the results.
+template <int N, class Start, class Finish>
+RTENGINE_INLINE void run_tile(int first, const float* tile, const float* x, int columns, const Start& start,
+                              const Finish& finish) {
+  Float sums[N];
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = start(first + n.value); });
+  add_product<N>(sums, tile, x, columns);
+  finish(first, sums);
+}
+
+// matrix [rows, columns] x [columns], tile by tile.
+template <class Start, class Finish>
+RTENGINE_INLINE void product(const float* matrix, int rows, const float* x, int columns, const Start& start,
+                             const Finish& finish) {
+  const int vectors = rows / kWidth;
+  const std::size_t vector = static_cast<std::size_t>(columns) * kWidth;  // floats of one vector of rows
+  int i = 0;
+  for (; vectors - i >= 8; i += 8) run_tile<8>(i, matrix + i * vector, x, columns, start, finish);
+  if (vectors - i >= 4) {
+    run_tile<4>(i, matrix + i * vector, x, columns, start, finish);
+    i += 4;
+  }
+  if (vectors - i >= 2) {
+    run_tile<2>(i, matrix + i * vector, x, columns, start, finish);
+    i += 2;
+  }
+  if (vectors - i >= 1) run_tile<1>(i, matrix + i * vector, x, columns, start, finish);
+}
+
+RTENGINE_INLINE void store_product(float* y, const float* matrix, int rows, const float* x, int columns,
+                                   const float* start) {
+  product(
+      matrix, rows, x, columns, [&](int i) RTENGINE_LAMBDA { return Simd::load(start + i * kWidth); },
+      [&](int first, auto& sums) RTENGINE_LAMBDA {
+        unroll<sizeof(sums) / sizeof(Float)>(
+            [&](auto n) RTENGINE_LAMBDA { Simd::store(y + (first + n.value) * kWidth, sums[n.value]); });
+      });
+}
+
+// y [samples, rows] of one tile of N vectors, M of them and K samples at a time: a weight is loaded once for K samples.
+template <int N, int M, int K>
+RTENGINE_INLINE void run_batch_tile(float* y, int y_stride, const float* tile, const float* x, int x_stride,
+                                    int columns, int samples) {
+  for (int s = 0; s < samples; s += K) {
+    const float* xs[K];
+    unroll<K>([&](auto k) RTENGINE_LAMBDA { xs[k.value] = x + (s + k.value) * x_stride; });
+    for (int m = 0; m < N; m += M) {
+      Float sums[K][M];
+      unroll<K>([&](auto k) RTENGINE_LAMBDA {
+        unroll<M>([&](auto i) RTENGINE_LAMBDA { sums[k.value][i.value] = Simd::zero(); });
+      });
+      const float* w = tile + m * kWidth;
+      for (int j = 0; j < columns; j += 2) {
+        unroll<2>([&](auto u) RTENGINE_LAMBDA {
+          Float weights[M];
+          unroll<M>([&](auto i)
+                        RTENGINE_LAMBDA { weights[i.value] = Simd::load(w + (u.value * N + i.value) * kWidth); });
+          unroll<K>([&](auto k) RTENGINE_LAMBDA {
+            const Float xj = Simd::broadcast(xs[k.value][j + u.value]);
+            unroll<M>([&](auto i) RTENGINE_LAMBDA {
+              sums[k.value][i.value] = Simd::multiply_add(weights[i.value], xj, sums[k.value][i.value]);
+            });
+          });
+        });
+        w += 2 * N * kWidth;
+      }
+      unroll<K>([&](auto k) RTENGINE_LAMBDA {
+        unroll<M>([&](auto i) RTENGINE_LAMBDA {
+          Simd::store(y + (s + k.value) * y_stride + (m + i.value) * kWidth, sums[k.value][i.value]);
+        });
+      });
+    }
+  }
+}
+
+// y [samples, rows] = matrix [rows, columns] x [samples, columns]; rows an even number of vectors.
+template <int K>
+void batch_product(float* y, const float* matrix, int rows, const float* x, int columns, int samples) noexcept {
+  constexpr int kMost = Simd::kBatchVectors;
+  const int vectors = rows / kWidth;
+  const std::size_t vector = static_cast<std::size_t>(columns) * kWidth;
+  int i = 0;
+  for (; vectors - i >= 8; i += 8)
+    run_batch_tile<8, kMost, K>(y + i * kWidth, rows, matrix + i * vector, x, columns, columns, samples);
+  if (vectors - i >= 4) {
+    run_batch_tile<4, kMost, K>(y + i * kWidth, rows, matrix + i * vector, x, columns, columns, samples);
+    i += 4;
+  }
+  if (vectors - i >= 2)
+    run_batch_tile<2, 2, K>(y + i * kWidth, rows, matrix + i * vector, x, columns, columns, samples);
+}
+
+// The past taps of the `batch` samples from the current one on, when they are due. All of them lie in the ring: the
+// newest is the sample before this one at most. Call before the current input takes its place in the ring.
+RTENGINE_INLINE void add_past(const PackedDecoder& d, const PackedLayer& layer, SlotMemory& m) {
+  if (m.position % static_cast<unsigned>(layer.batch) != 0) return;
+  float* sums = m.past_sums + layer.past_sums;
+  const float* oldest = m.histories + layer.history + m.position % static_cast<unsigned>(layer.dilation) * d.r;
+  if (layer.batch >= 4)
+    batch_product<4>(sums, layer.past, 2 * d.r, oldest, d.r, layer.batch);
+  else if (layer.batch == 2)
+    batch_product<2>(sums, layer.past, 2 * d.r, oldest, d.r, 2);
+  else
+    batch_product<1>(sums, layer.past, 2 * d.r, oldest, d.r, 1);
+}
+
+RTENGINE_INLINE float* current_input(const PackedDecoder& d, const PackedLayer& layer, SlotMemory& m) {
+  return m.histories + layer.history + m.position % static_cast<unsigned>(layer.dilation) * d.r;
+}
+
+void begin_hop(const PackedDecoder& d, SlotMemory& m) noexcept {
+  for (int i = 0; i < d.layer_count; ++i)
+    store_product(m.conditioning + i * 2 * d.r, d.layers[i].latent, 2 * d.r, m.latent, d.l, d.layers[i].bias);
+  store_product(m.output_conditioning, d.output_latent, d.s, m.latent, d.l, d.output_bias);
+}
+
+// The critical path of a sample is a chain: convolution, gate, residual, next layer. The skip product of the layer
+// before and the past taps of the next stand between gate and residual in the code, so that the processor has them to
+// do while the gate's long chain of dependent operations goes by.
+void step(const PackedDecoder& d, SlotMemory& m, float older, float newer) noexcept {
+  const Float x2 = Simd::broadcast(older), x1 = Simd::broadcast(newer);
+  const auto affine = [&](float* y, const float* a, const float* b, const float* bias, int n) RTENGINE_LAMBDA {
+    for (int i = 0; i < n; i += kWidth) {
+      const Float sum = Simd::multiply_add(Simd::load(a + i), x2, Simd::load(bias + i));
+      Simd::store(y + i, Simd::multiply_add(Simd::load(b + i), x1, sum));
+    }
+  };
+  const auto add_skip = [&](int i) RTENGINE_LAMBDA {
+    store_product(m.skip, d.layers[i].skip, d.s, m.z + (i & 1) * d.r, d.r, m.skip);
+  };
+
+  add_past(d, d.layers[0], m);
+  float* x = current_input(d, d.layers[0], m);
+  affine(x, d.input_older, d.input_newer, d.input_bias, d.r);
+  affine(m.skip, d.skip_older, d.skip_newer, d.skip_bias, d.s);
+
+  for (int i = 0; i < d.layer_count; ++i) {
+    const PackedLayer& layer = d.layers[i];
+    const float* conditioning = m.conditioning + i * 2 * d.r;
+    const float* past = m.past_sums + layer.past_sums + m.position % static_cast<unsigned>(layer.batch) * 2 * d.r;
+    float* z = m.z + (i & 1) * d.r;
+    product(
+        layer.now, 2 * d.r, x, d.r,
+        [&](int v)
+            RTENGINE_LAMBDA { return Simd::add(Simd::load(conditioning + v * kWidth), Simd::load(past + v * kWidth)); },
+        [&](int first, auto& sums) RTENGINE_LAMBDA {
+          constexpr int kPairs = sizeof(sums) / sizeof(Float) / 2;
+          unroll<kPairs>([&](auto p) RTENGINE_LAMBDA {
+            Simd::store(z + (first / 2 + p.value) * kWidth, gate(sums[2 * p.value], sums[2 * p.value + 1]));
+          });
+        });
+    if (i > 0) add_skip(i - 1);
+    if (i + 1 == d.layer_count) break;
+
+    add_past(d, d.layers[i + 1], m);
+    float* next = current_input(d, d.layers[i + 1], m);
+    product(
+        layer.residual, d.r, z, d.r,
+        [&](int v) RTENGINE_LAMBDA {
+          return Simd::add(Simd::load(x + v * kWidth), Simd::load(layer.residual_bias + v * kWidth));
+        },
+        [&](int first, auto& sums) RTENGINE_LAMBDA {
+          unroll<sizeof(sums) / sizeof(Float)>(
+              [&](auto n) RTENGINE_LAMBDA { Simd::store(next + (first + n.value) * kWidth, sums[n.value]); });
+        });
+    x = next;
+  }
+  add_skip(d.layer_count - 1);
+
+  const auto relu = [&](float* y, int n) RTENGINE_LAMBDA {
+    for (int i = 0; i < n; i += kWidth) Simd::store(y + i, Simd::max(Simd::load(y + i), Simd::zero()));
+  };
+  relu(m.skip, d.s);
+  store_product(m.hidden, d.output, d.s, m.skip, d.s, m.output_conditioning);
+  relu(m.hidden, d.s);
+  store_product(m.logits, d.logits, kClasses, m.hidden, d.s, d.logits_bias);
+  ++m.position;
+}
+
+RTENGINE_INLINE float greatest(const float* logits) {
+  Float most = Simd::load(logits);
+  for (int i = kWidth; i < kClasses; i += kWidth) most = Simd::max(most, Simd::load(logits + i));
+  float lanes[kWidth];
+  Simd::store(lanes, most);
+  float result = lanes[0];
+  for (int i = 1; i < kWidth; ++i) result = lanes[i] > result ? lanes[i] : result;
+  return result;
+}
+
+int most_probable(const SlotMemory& m) noexcept {
+  const float top = greatest(m.logits);
+  for (int i = 0; i < kClasses; ++i)
+    if (m.logits[i] == top) return i;
+  return 0;
+}
+
+// Sums over groups of 16 classes first: a running sum over 256 classes is a chain of 256 dependent additions.
+int sample(SlotMemory& m, float temperature, float uniform) noexcept {
+  constexpr int kGroup = 16, kGroups = kClasses / kGroup;
+  const Float top = Simd::broadcast(greatest(m.logits));
+  const Float scale = Simd::broadcast(1.44269504f / temperature);  // log2(e) / temperature
+  const Float floor = Simd::broadcast(-100.0f);                    // 2^-100 of the greatest: never drawn
+  float upto[kGroups];                                             // running sum with each group
+  float total = 0.0f;
+  for (int g = 0; g < kGroups; ++g) {
+    Float sum = Simd::zero();
+    for (int i = g * kGroup; i < (g + 1) * kGroup; i += kWidth) {
+      const Float p = exp2(Simd::max(Simd::multiply(Simd::subtract(Simd::load(m.logits + i), top), scale), floor));
+      Simd::store(m.probabilities + i, p);
+      sum = Simd::add(sum, p);
+    }
+    upto[g] = total += Simd::sum(sum);
+  }
+  const float threshold = uniform * total;  // below total, as uniform is below 1 by 2^-24 at least... or equal, rounded
+  int group = 0;
+  while (group < kGroups - 1 && upto[group] <= threshold) ++group;
+  const int last = group * kGroup + kGroup - 1;
+  int i = group * kGroup;
+  float sum = (group > 0 ? upto[group - 1] : 0.0f) + m.probabilities[i];
+  while (i < last && sum <= threshold) sum += m.probabilities[++i];
+  return i;
+}
+
+float read(const float* memory, std::size_t count) noexcept {
+  Float sums[8];
+  unroll<8>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = Simd::zero(); });
+  for (std::size_t i = 0; i + 8 * kWidth <= count; i += 8 * kWidth)
+    unroll<8>([&](auto n) RTENGINE_LAMBDA {
+      sums[n.value] = Simd::add(sums[n.value], Simd::load(memory + i + n.value * kWidth));
+    });
+  unroll<7>([&](auto n) RTENGINE_LAMBDA { sums[0] = Simd::add(sums[0], sums[n.value + 1]); });
+  return Simd::sum(sums[0]);
+}
+
+}  // namespace
+}  // namespace rtengine

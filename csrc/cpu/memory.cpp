@@ -1,0 +1,30 @@
+#include "cpu/memory.h"
+
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace rtengine {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
+
+}  // namespace
+
+// One alignment for all sizes, so that freeing needs no record of which it was.
+void FreeMemory::operator()(float* memory) const noexcept { ::operator delete[](memory, std::align_val_t{kHugePage}); }
+
+Memory allocate_floats(std::size_t count) {
+  const std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
+  void* memory = ::operator new[](bytes, std::align_val_t{kHugePage});
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish, free to fail
+#endif
+  std::memset(memory, 0, bytes);  // also brings every page in, before the audio thread meets it
+  return Memory(static_cast<float*>(memory));
+}
+
+}  // namespace rtengine

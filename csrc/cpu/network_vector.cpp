@@ -1,0 +1,258 @@
+#include "cpu/network_vector.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "cpu/memory.h"
+
+namespace rtengine {
+namespace {
+
+constexpr float kLog2E = 1.44269504f;
+
+int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+const VectorKernels& kernels_of(Isa isa) {
+#if defined(__x86_64__) || defined(_M_X64)
+  if (isa == Isa::kAvx512) return kAvx512Kernels;
+  if (isa == Isa::kAvx2) return kAvx2Kernels;
+#endif
+  throw std::logic_error(std::string("no vector kernels for ") + isa_name(isa));
+}
+
+// Lays arrays out one after another, first to count and then to fill: `place` gives the offset in floats.
+class Layout {
+ public:
+  std::size_t place(std::size_t count) {
+    const std::size_t offset = size_;
+    size_ += (count + 15) / 16 * 16;  // 64-byte lines
+    return offset;
+  }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::size_t size_ = 0;
+};
+
+// Value of a padded matrix or vector; zero in the padding.
+using Matrix = std::function<float(int row, int column)>;
+
+}  // namespace
+
+class PackedWeights {
+ public:
+  PackedWeights(const DecoderWeights& weights, Isa isa) : kernels(kernels_of(isa)) {
+    const DecoderConfig& config = weights.config;
+    const int unit = std::max(kernels.width, kColumns);
+    r_ = config.residual_channels;
+    s_ = config.skip_channels;
+    l_ = config.latent_channels;
+    decoder.r = round_up(r_, unit);
+    decoder.s = round_up(s_, unit);
+    decoder.l = round_up(l_, kColumns);
+    decoder.layer_count = config.total_layers();
+    layers_.resize(static_cast<std::size_t>(decoder.layer_count));
+    decoder.layers = layers_.data();
+    lay_out(weights);  // counts
+    memory_ = allocate_floats(layout_.size());
+    layout_ = {};
+    lay_out(weights);  // fills
+  }
+  PackedWeights(const PackedWeights&) = delete;
+  PackedWeights& operator=(const PackedWeights&) = delete;
+
+  std::size_t latent_channels() const noexcept { return static_cast<std::size_t>(l_); }  // without padding
+
+  const VectorKernels& kernels;
+  PackedDecoder decoder;
+  std::size_t history_floats = 0, past_floats = 0;  // of one slot
+
+ private:
+  // The matrices of one sample lie in the order in which `step` reads them; the past taps and what is read once a hop
+  // come after.
+  void lay_out(const DecoderWeights& w) {
+    const int r = decoder.r, s = decoder.s, l = decoder.l, last = decoder.layer_count - 1;
+    const auto plain = [](const std::vector<float>& m, int rows, int columns) -> Matrix {
+      return [&m, rows, columns](int i, int j) {
+        return i < rows && j < columns ? m[static_cast<std::size_t>(i) * columns + j] : 0.0f;
+      };
+    };
+    const auto pack_skip = [&](int i) { layers_[i].skip = pack(s, r, plain(w.layers[i].skip, s_, r_)); };
+
+    place_input(w);
+    history_floats = past_floats = 0;
+    for (int i = 0; i <= last; ++i) {
+      const LayerWeights& from = w.layers[static_cast<std::size_t>(i)];
+      PackedLayer& to = layers_[static_cast<std::size_t>(i)];
+      to.dilation = from.dilation;
+      to.batch = std::min(from.dilation, kChunkSamples);
+      to.history = std::exchange(history_floats, history_floats + static_cast<std::size_t>(from.dilation) * r);
+      to.past_sums = std::exchange(past_floats, past_floats + static_cast<std::size_t>(to.batch) * 2 * r);
+      to.now = pack(2 * r, r, tap(from.dilated, 1));
+      if (i > 0) pack_skip(i - 1);
+      if (i < last) {
+        to.residual_bias = place_vector(r, [&](int j) { return j < r_ ? from.residual_bias[j] : 0.0f; });
+        to.residual = pack(r, r, plain(from.residual, r_, r_));
+      }
+    }
+    pack_skip(last);
+    decoder.output = pack(s, s, plain(w.output, s_, s_));
+    decoder.logits_bias = place_vector(kClasses, [&](int i) { return w.logits_bias[i]; });
+    decoder.logits = pack(kClasses, s, plain(w.logits, kClasses, s_));
+
+    for (int i = 0; i <= last; ++i)
+      layers_[static_cast<std::size_t>(i)].past = pack(2 * r, r, tap(w.layers[static_cast<std::size_t>(i)].dilated, 0));
+
+    for (int i = 0; i <= last; ++i) {
+      const LayerWeights& from = w.layers[static_cast<std::size_t>(i)];
+      PackedLayer& to = layers_[static_cast<std::size_t>(i)];
+      to.latent = pack(2 * r, l, gated([&](int row, int j) { return j < l_ ? from.latent[row * l_ + j] : 0.0f; }));
+      const Matrix bias = gated([&](int row, int) { return from.dilated_bias[row] + from.latent_bias[row]; });
+      to.bias = place_vector(2 * r, [&](int i) { return bias(i, 0); });
+    }
+    decoder.output_latent = pack(s, l, plain(w.output_latent, s_, l_));
+    decoder.output_bias =
+        place_vector(s, [&](int i) { return i < s_ ? w.output_bias[i] + w.output_latent_bias[i] : 0.0f; });
+  }
+
+  // The input convolution, and the skip projection after it composed with it: both are affine in the two inputs.
+  void place_input(const DecoderWeights& w) {
+    const int r = decoder.r, s = decoder.s;
+    decoder.input_older = place_vector(r, [&](int i) { return i < r_ ? w.input[2 * i] : 0.0f; });
+    decoder.input_newer = place_vector(r, [&](int i) { return i < r_ ? w.input[2 * i + 1] : 0.0f; });
+    decoder.input_bias = place_vector(r, [&](int i) { return i < r_ ? w.input_bias[i] : 0.0f; });
+    const auto through = [&](int row, const std::function<float(int)>& column) {
+      double sum = 0.0;
+      for (int j = 0; j < r_; ++j) sum += static_cast<double>(w.input_skip[row * r_ + j]) * column(j);
+      return sum;
+    };
+    const auto composed = [&](int offset) {
+      return [&, offset](int i) {
+        return i < s_ ? static_cast<float>(through(i, [&](int j) { return w.input[2 * j + offset]; })) : 0.0f;
+      };
+    };
+    decoder.skip_older = place_vector(s, composed(0));
+    decoder.skip_newer = place_vector(s, composed(1));
+    decoder.skip_bias = place_vector(s, [&](int i) {
+      if (i >= s_) return 0.0f;
+      double sum = w.input_skip_bias[i] + through(i, [&](int j) { return w.input_bias[j]; });
+      for (const LayerWeights& layer : w.layers) sum += layer.skip_bias[i];
+      return static_cast<float>(sum);
+    });
+  }
+
+  // Rows of a gated convolution as the kernels take them: interleaved by vectors and scaled for 2^x (see kernels.h).
+  Matrix gated(Matrix natural) const {
+    return [this, natural = std::move(natural)](int i, int j) {
+      const int width = kernels.width, vector = i / width, half = vector % 2;
+      const int channel = vector / 2 * width + i % width;
+      if (channel >= r_) return 0.0f;
+      return natural(half * r_ + channel, j) * (half == 0 ? -kLog2E : -2.0f * kLog2E);
+    };
+  }
+
+  Matrix tap(const std::vector<float>& dilated, int which) const {  // dilated [2R, R, 2]
+    return gated(
+        [this, &dilated, which](int row, int j) { return j < r_ ? dilated[(row * r_ + j) * 2 + which] : 0.0f; });
+  }
+
+  template <class Value>
+  const float* place_vector(int count, const Value& value) {
+    const std::size_t offset = layout_.place(static_cast<std::size_t>(count));
+    if (!memory_) return nullptr;
+    float* to = memory_.get() + offset;
+    for (int i = 0; i < count; ++i) to[i] = value(i);
+    return to;
+  }
+
+  const float* pack(int rows, int columns, const Matrix& value) {
+    const std::size_t offset = layout_.place(static_cast<std::size_t>(rows) * columns);
+    if (!memory_) return nullptr;
+    float* to = memory_.get() + offset;
+    const int width = kernels.width;
+    for (int first = 0, left = rows / width; left > 0;) {
+      int tile = kTileVectors;
+      while (tile > left) tile /= 2;
+      for (int j = 0; j < columns; ++j)
+        for (int i = 0; i < tile * width; ++i) *to++ = value(first * width + i, j);
+      first += tile;
+      left -= tile;
+    }
+    return memory_.get() + offset;
+  }
+
+  int r_ = 0, s_ = 0, l_ = 0;  // without padding
+  std::vector<PackedLayer> layers_;
+  Layout layout_;
+  Memory memory_;
+};
+
+namespace {
+
+class VectorNetwork final : public Network {
+ public:
+  explicit VectorNetwork(std::shared_ptr<const PackedWeights> weights) : weights_(std::move(weights)) {
+    const PackedDecoder& d = weights_->decoder;
+    const std::size_t r = static_cast<std::size_t>(d.r), s = static_cast<std::size_t>(d.s);
+    Layout layout;
+    const std::pair<float**, std::size_t> parts[] = {
+        {&slot_.z, 2 * r},
+        {&slot_.skip, s},
+        {&slot_.hidden, s},
+        {&slot_.logits, kClasses},
+        {&slot_.probabilities, kClasses},
+        {&slot_.latent, static_cast<std::size_t>(d.l)},
+        {&slot_.output_conditioning, s},
+        {&slot_.conditioning, 2 * r * static_cast<std::size_t>(d.layer_count)},
+        {&slot_.past_sums, weights_->past_floats},
+        {&slot_.histories, weights_->history_floats},
+    };
+    std::vector<std::size_t> offsets;
+    for (const auto& [pointer, count] : parts) offsets.push_back(layout.place(count));
+    memory_ = allocate_floats(layout.size());
+    for (std::size_t i = 0; i < offsets.size(); ++i) *parts[i].first = memory_.get() + offsets[i];
+  }
+
+  void reset() noexcept override {
+    std::memset(slot_.histories, 0, weights_->history_floats * sizeof(float));
+    slot_.position = 0;
+  }
+
+  void begin_hop(const float* latent) noexcept override {
+    std::memcpy(slot_.latent, latent, weights_->latent_channels() * sizeof(float));
+    weights_->kernels.begin_hop(weights_->decoder, slot_);
+  }
+
+  const float* step(float older, float newer) noexcept override {
+    weights_->kernels.step(weights_->decoder, slot_, older, newer);
+    return slot_.logits;
+  }
+
+  int sample(float temperature, float uniform) noexcept override {
+    return weights_->kernels.sample(slot_, temperature, uniform);
+  }
+
+  int most_probable() noexcept override { return weights_->kernels.most_probable(slot_); }
+
+ private:
+  std::shared_ptr<const PackedWeights> weights_;
+  SlotMemory slot_;
+  Memory memory_;
+};
+
+}  // namespace
+
+std::shared_ptr<const PackedWeights> pack_weights(const DecoderWeights& weights, Isa isa) {
+  return std::make_shared<const PackedWeights>(weights, isa);
+}
+
+std::unique_ptr<Network> make_vector_network(std::shared_ptr<const PackedWeights> weights) {
+  return std::make_unique<VectorNetwork>(std::move(weights));
+}
+
+}  // namespace rtengine

@@ -1,0 +1,368 @@
+"""`bench stream`: the whole path of audio, played in real time against a server of its own.
+
+Clients in this process hand blocks to a server in another, paced like a sound card; every block's round trip and
+every miss is logged natively. The run is cut into turns of at most a minute, so that two models, or quiet and a flood
+of control messages, can take turns on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rtserver.bench import machine, signals
+from rtserver.bench.own_server import OwnServer
+from rtserver.errors import UserError
+from rtserver.latency import MAX_BLOCK_FRAMES, LatencyParts, check_rate, margin_ms
+from rtserver.model_file import PROBES
+
+TURN_S = 60.0
+# A host that calls with "varying" blocks still announces a largest one.
+VARYING_LARGEST_FRAMES = 1024
+# A stall shorter than this can't use up the smallest margin (live, 5 ms) even when several follow one another.
+EXPLAINING_STALL_MS = 1.0
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What to play: `block` is a number of frames or "varying"; `flood` messages a second go to the control port."""
+
+    model: str
+    rate_hz: int = 48000
+    block: int | str = 128
+    seconds: float = 60.0
+    transport: Literal["shm", "osc"] = "shm"
+    clients: int = 1
+    margin: str = "live"
+    channels: int = 1
+    flood: int = 0
+    alternate_with: str | None = None
+    port: int | None = None
+
+    def check(self) -> None:
+        """UserError for what can't be run."""
+        try:
+            check_rate(self.rate_hz)
+            margin_ms(self.margin)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if self.block != "varying" and not (isinstance(self.block, int) and 1 <= self.block <= MAX_BLOCK_FRAMES):
+            raise UserError(f"block {self.block!r} is not possible: give 1 to {MAX_BLOCK_FRAMES} frames, or varying")
+        if self.transport not in ("shm", "osc"):
+            raise UserError(f"transport {self.transport!r} is not known: give shm or osc")
+        if not 0.5 <= self.seconds <= 86400.0:
+            raise UserError(f"{self.seconds:g} seconds can't be run: give 0.5 to 86400")
+        if not 1 <= self.clients <= 64 or self.channels not in (1, 2) or self.flood < 0:
+            raise UserError("give 1 to 64 clients, 1 or 2 channels, and a flood of at least 0 messages a second")
+
+    @property
+    def largest_block_frames(self) -> int:
+        return VARYING_LARGEST_FRAMES if self.block == "varying" else int(self.block)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """When a block was not there (CLOCK_MONOTONIC), and where its translation was then."""
+
+    time_ns: int
+    stage: str
+
+
+@dataclass
+class Turn:
+    """What one turn of one model gave, all clients together. stalls_ns [S, 2]; round_trip_us [B]."""
+
+    model: str
+    flood: int
+    seconds: float
+    round_trip_us: npt.NDArray[np.float64]
+    blocks: int
+    misses: list[Miss]
+    causes: Counter[str]
+    steal_ms: float | None
+    stalls_ns: npt.NDArray[np.int64]
+    flood_sent: int = 0
+    source: signals.Audio | None = None  # of the first client
+    output: signals.Audio | None = None
+
+    def summary(self) -> dict[str, Any]:
+        stalls_ms = (self.stalls_ns[:, 1] - self.stalls_ns[:, 0]) / 1e6 if len(self.stalls_ns) else np.zeros(0)
+        return {
+            "model": self.model,
+            "seconds": round(self.seconds, 2),
+            "flood_messages_per_second": self.flood,
+            "flood_messages_sent": self.flood_sent,
+            "round_trip_us": percentiles(self.round_trip_us),
+            "blocks": self.blocks,
+            "misses": len(self.misses),
+            "misses_by_cause": dict(self.causes),
+            "steal_ms": self.steal_ms,
+            "machine_stalls": {
+                "count": len(stalls_ms),
+                "total_ms": round(float(stalls_ms.sum()), 2),
+                "max_ms": round(float(stalls_ms.max(initial=0.0)), 2),
+            },
+        }
+
+
+@dataclass
+class Stream:
+    """The clients of one model, and what they have played so far."""
+
+    model: str
+    bridges: list[Any]
+    latency: LatencyParts
+    turns: list[Turn] = field(default_factory=list)
+    first_sound_s: float | None = None
+    delay: signals.Delay | None = None
+
+
+def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Start a server, play, and give the fields that design promises for `bench stream` (and some more)."""
+    options.check()
+    models = [options.model, *([options.alternate_with] if options.alternate_with else [])]
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(OwnServer(models, options.port, arguments=["--margin", options.margin]))
+        streams: dict[str, Stream] = {}
+        for model, flood, seconds in plan(options):
+            if model not in streams:
+                streams[model] = stack.enter_context(connect(options, model, server))
+            stream = streams[model]
+            turn = play(options, stream, flood, seconds, server)
+            stream.turns.append(turn)
+            progress(_line(turn))
+        status = server.status() or {}
+        resident_mb = server.resident_mb()
+        report = {**describe(options, streams[options.model]), "resident_mb": resident_mb}
+        report["worker"] = status.get("worker", {})
+        if options.alternate_with:
+            report["alternate"] = describe(options, streams[options.alternate_with])
+        if len(list(plan(options))) > 1:
+            report["turns"] = [turn.summary() for stream in streams.values() for turn in stream.turns]
+    report["machine"] = machine.describe()
+    return report
+
+
+def plan(options: StreamOptions) -> Iterator[tuple[str, int, float]]:
+    """(model, flood, seconds) of each turn: `seconds` of the model, cut into minutes, everything else beside it.
+
+    Each minute of the model is followed by one of the alternate, each quiet one by a flooded one.
+    """
+    left_s = options.seconds
+    while left_s > 1e-9:
+        turn_s = min(left_s, TURN_S)
+        for flood in dict.fromkeys((0, options.flood)):
+            yield options.model, flood, turn_s
+            if options.alternate_with:
+                yield options.alternate_with, flood, turn_s
+        left_s -= turn_s
+
+
+@contextlib.contextmanager
+def connect(options: StreamOptions, model: str, server: OwnServer) -> Iterator[Stream]:
+    """Connect all clients of a model. Probes fall back to silence, so that no miss can pass for their output."""
+    from rtserver.client import Bridge
+
+    with contextlib.ExitStack() as stack:
+        bridges = [
+            stack.enter_context(
+                Bridge(
+                    server.port,
+                    options.rate_hz,
+                    options.largest_block_frames,
+                    options.channels,
+                    options.transport,
+                    model=server.model_names[model],
+                )
+            )
+            for _ in range(options.clients)
+        ]
+        if model in PROBES:
+            for bridge in bridges:
+                bridge.set("fallback", "silence")
+        yield Stream(model, bridges, bridges[0].latency)
+
+
+def play(options: StreamOptions, stream: Stream, flood: int, seconds: float, server: OwnServer) -> Turn:
+    """Play a turn on every client of a stream at once: noise for probes, a melody for instruments."""
+    frames = round(seconds * options.rate_hz)
+    make = signals.noise if stream.model in PROBES else signals.melody
+    sources = [make(frames, options.rate_hz, options.channels, seed) for seed in range(options.clients)]
+    turn = perform(options, stream, sources, server, flood)
+    if not stream.turns and stream.model in PROBES:
+        stream.delay = _measure(stream, turn, options)
+    turn.source = turn.output = None
+    return turn
+
+
+def perform(
+    options: StreamOptions, stream: Stream, sources: list[signals.Audio], server: OwnServer, flood: int = 0
+) -> Turn:
+    """Play one source a client, float32 [N, C], in real time, all at once."""
+    frames = len(sources[0])
+    sizes = signals.block_sizes(options.block, frames, options.largest_block_frames, seed=len(stream.turns))
+    with contextlib.ExitStack() as stack:
+        flooding = stack.enter_context(_flood(flood, server.port, stream.bridges[0].session)) if flood else None
+        steal = stack.enter_context(machine.StealMeter())
+        pool = stack.enter_context(ThreadPoolExecutor(len(sources)))
+        jobs = zip(stream.bridges, sources, strict=True)
+        runs = list(pool.map(lambda job: _drive(job[0], job[1], sizes, options.rate_hz), jobs))
+    misses = [miss for run in runs for miss in run.misses]
+    stalls_ns = runs[0].stalls_ns
+    if stream.first_sound_s is None:
+        # The first block goes in when the server is ready for it; its translation sounds one latency later.
+        waited_s = (runs[0].started_ns - server.started_ns) / 1e9
+        stream.first_sound_s = waited_s + stream.latency.reported / options.rate_hz
+    return Turn(
+        stream.model,
+        flood,
+        frames / options.rate_hz,
+        np.concatenate([run.round_trip_us for run in runs]),
+        sum(run.blocks for run in runs),
+        misses,
+        Counter(attribute(miss, stream.latency, options.rate_hz, steal, stalls_ns) for miss in misses),
+        steal.steal_ms,
+        stalls_ns,
+        flooding.sent if flooding else 0,
+        sources[0],
+        runs[0].output,
+    )
+
+
+def _measure(stream: Stream, turn: Turn, options: StreamOptions) -> signals.Delay | None:
+    """The delay of a probe's first turn."""
+    assert turn.source is not None and turn.output is not None
+    longest = 2 * stream.latency.reported + options.largest_block_frames
+    found = signals.correlated_delay(*signals.excerpt(turn.source, turn.output, options.rate_hz), longest)
+    if found is None or stream.model != "loopback":
+        return found
+    return signals.exact_delay(turn.source, turn.output, found)
+
+
+@dataclass(frozen=True)
+class _Run:
+    output: signals.Audio
+    round_trip_us: npt.NDArray[np.float64]
+    blocks: int
+    misses: list[Miss]
+    stalls_ns: npt.NDArray[np.int64]
+    started_ns: int
+
+
+def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -> _Run:
+    """One client's turn in native code, paced by the clock."""
+    from rtserver import _engine
+
+    before = bridge.stats()
+    result = _engine.BlockDriver().run(bridge.native, source, sizes, rate_hz)
+    after = bridge.stats()
+    return _Run(
+        np.asarray(result["output"], np.float32).reshape(source.shape),
+        np.asarray(result["round_trip_us"], np.float64),
+        int(after["blocks"] - before["blocks"]),
+        [
+            Miss(int(time_ns), str(stage))
+            for time_ns, stage in zip(result["miss_times_ns"], result["miss_causes"], strict=True)
+        ],
+        np.asarray(result["machine_stalls_ns"], np.int64).reshape(-1, 2),
+        int(result["started_ns"]),
+    )
+
+
+def attribute(
+    miss: Miss, latency: LatencyParts, rate_hz: int, steal: machine.StealMeter, stalls_ns: npt.NDArray[np.int64]
+) -> str:
+    """Why a block was missed: the machine if it stood still while the block was due, else the stage it was stuck in.
+
+    Looked at is the stretch in which the block's translation was made: one hop, one block and the margin before.
+    "steal": the host of a virtual machine ran others. "machine_stall": no core of ours ran even the most urgent
+    thread, for at least a millisecond in sum.
+    """
+    if miss.stage == "starting":
+        return miss.stage
+    window_ns = round(1e9 * (latency.hop + latency.block + latency.margin) / rate_hz)
+    if steal.stolen_ms(miss.time_ns - window_ns, miss.time_ns) > 0.0:
+        return "steal"
+    if machine.overlap_ms(stalls_ns, miss.time_ns - window_ns, miss.time_ns) >= EXPLAINING_STALL_MS:
+        return "machine_stall"
+    return miss.stage
+
+
+def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    """p50, p99, p999 and max; None without values."""
+    if not len(values):
+        return dict.fromkeys(("p50", "p99", "p999", "max"))
+    marks = np.percentile(values, [50.0, 99.0, 99.9, 100.0])
+    return {name: round(float(mark), 1) for name, mark in zip(("p50", "p99", "p999", "max"), marks, strict=True)}
+
+
+def describe(options: StreamOptions, stream: Stream) -> dict[str, Any]:
+    """The promised fields for one model, over all its turns."""
+    turns = stream.turns
+    steals = [turn.steal_ms for turn in turns if turn.steal_ms is not None]
+    delay = stream.delay
+    misses = [miss for turn in turns for miss in turn.misses]
+    return {
+        "sample_rate_hz": options.rate_hz,
+        "block_frames": options.block,
+        "seconds": round(sum(turn.seconds for turn in turns), 2),
+        "model": stream.model,
+        "device": "cpu",
+        "transport": options.transport,
+        "clients": options.clients,
+        "channels": options.channels,
+        "margin": options.margin,
+        "latency_frames": {**stream.latency.to_dict(), "measured": None if delay is None else delay.frames},
+        "latency_ms": round(1000.0 * stream.latency.reported / options.rate_hz, 3),
+        "bit_exact": delay.bit_exact if delay is not None and stream.model == "loopback" else None,
+        "round_trip_us": percentiles(np.concatenate([turn.round_trip_us for turn in turns])),
+        "blocks": sum(turn.blocks for turn in turns),
+        "misses": len(misses),
+        "misses_by_cause": dict(sum((turn.causes for turn in turns), Counter[str]())),
+        "misses_by_stage": dict(Counter(miss.stage for miss in misses)),
+        "steal_ms": round(sum(steals), 1) if steals else None,
+        "first_sound_s": None if stream.first_sound_s is None else round(stream.first_sound_s, 3),
+    }
+
+
+@dataclass
+class _Flooding:
+    sent: int = 0
+
+
+@contextlib.contextmanager
+def _flood(rate: int, port: int, session: int) -> Iterator[_Flooding]:
+    told = _Flooding()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtserver.bench.flood", str(port), str(rate), "--session", str(session)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        yield told
+    finally:
+        answer, _ = process.communicate(timeout=10.0)
+        with contextlib.suppress(ValueError):
+            told.sent = int(json.loads(answer)["sent"])
+
+
+def _line(turn: Turn) -> str:
+    told = turn.summary()
+    trip = told["round_trip_us"]
+    causes = ", ".join(f"{cause} {count}" for cause, count in told["misses_by_cause"].items())
+    flood = f", {turn.flood} control messages a second" if turn.flood else ""
+    return (
+        f"{turn.model}: {turn.seconds:.0f} s{flood}: {turn.blocks} blocks, {len(turn.misses)} misses"
+        f"{f' ({causes})' if causes else ''}, round trip p50 {trip['p50']} p99.9 {trip['p999']} us,"
+        f" steal {turn.steal_ms if turn.steal_ms is not None else '?'} ms"
+    )

@@ -1,0 +1,78 @@
+"""`rtserver status`: what the running server does."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Optional
+
+import typer
+
+from rtserver.commands.serve import read_key
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def status(
+        port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 9000,
+        host: Annotated[str, typer.Option(help="Machine of the server.")] = "127.0.0.1",
+        key: Annotated[
+            Optional[str],  # noqa: UP045
+            typer.Option(metavar="SECRET|@FILE", envvar="RTSERVER_KEY", help="The server's key, if it has one."),
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    ) -> None:
+        """Show sessions, latency, misses and load of the running server."""
+        from rtserver.client import server_status
+
+        seen = server_status(port, host, read_key(key))
+        if as_json:
+            print(json.dumps(seen))
+        else:
+            show(seen)
+
+
+def show(seen: dict[str, Any]) -> None:
+    """Print a status for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    worker, osc, memory = seen["worker"], seen["osc"], seen["resident_mb"]
+    console.print(
+        f"[bold]rtserver {seen['version']}[/bold] {seen['state']}, process {seen['pid']}, up {seen['uptime_s']:.0f} s,"
+        f" {seen['host']}:{seen['port']}{', sealed' if seen['sealed'] else ''}, {seen['margin']} margin"
+    )
+    realtime = {True: "real-time priority", False: "no real-time priority", None: "priority unknown"}
+    console.print(
+        f"worker {worker['state']}, process {worker['pid']}, {worker['device']} {worker['isa']} {worker['precision']},"
+        f" {realtime[worker['realtime_granted']]}, {worker['restarts']} restarts,"
+        f" memory {memory['worker']} MB (control {memory['control']} MB)"
+    )
+    names = (f"{m['name']}{' ' + str(m['decoders']) if m.get('decoders') else ''}" for m in seen["models"])
+    console.print("models " + ", ".join(names), markup=False)
+    console.print(
+        f"osc {osc['received']} received, {osc['dropped_total']} dropped {osc['dropped'] or ''}", markup=False
+    )
+    if not seen["sessions"]:
+        console.print("no sessions")
+        return
+    table = Table()
+    for title in ("session", "model", "audio", "client", "latency", "blocks", "misses", "encoder+decoder", "load"):
+        table.add_column(title)
+    for session in seen["sessions"]:
+        causes = {cause: count for cause, count in session["misses_by_cause"].items() if count}
+        spent = [session["encoder_us_per_hop"], session["decoder_us_per_hop"]]
+        table.add_row(
+            f"{session['session']}.{session['generation']} {session['state']}",
+            f"{session['model']} {session['parameters'].get('decoder', '')}",
+            f"{session['transport']} {session['sample_rate_hz']} Hz {session['block_frames']} x {session['channels']}",
+            str(session["client_pid"] if session["transport"] == "shm" else session["client_address"]),
+            f"{session['latency_ms']} ms",
+            str(session["blocks"]),
+            f"{session['misses']} {causes or ''}",
+            "+".join("-" if us is None else f"{us:.0f}" for us in spent) + " us/hop",
+            "-" if session["load"] is None else f"{100 * session['load']:.0f}%",
+        )
+    console.print(table)

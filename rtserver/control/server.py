@@ -1,0 +1,475 @@
+"""The control process: answers OSC and HTTP, keeps the sessions, feeds the worker, and starts it anew when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rtserver import osc
+from rtserver.control import segments, status
+from rtserver.control.endpoint import Address, OscEndpoint
+from rtserver.control.http import HttpServer
+from rtserver.control.models import Catalog, ServedModel
+from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
+from rtserver.control.supervisor import WorkerSupervisor
+from rtserver.errors import UserError
+from rtserver.worker.messages import (
+    CloseSession,
+    ModelLoaded,
+    OpenSession,
+    Ready,
+    Report,
+    SessionOpened,
+    SetParameter,
+    WorkerOptions,
+)
+
+CONTROL_NICE = 5  # the control process yields to audio, its own worker's and everybody's
+TICK_SECONDS = 0.25
+OPEN_SECONDS = 5.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What the command line says."""
+
+    models: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 9000
+    key: bytes | None = None
+    margin: str = "live"
+    device: str = "auto"
+    precision: str = "float32"
+    temperature: float = 1.0
+
+
+def bind(options: ServerOptions) -> tuple[socket.socket, socket.socket]:
+    """The UDP and the TCP socket, bound to the same address and port. UserError when that can't be."""
+    if options.host not in LOOPBACK and options.key is None:
+        raise UserError(
+            f"refusing to listen on {options.host} without a key: anybody on the network could connect;"
+            " add --key SECRET (or --key @FILE), or leave --host out"
+        )
+    try:
+        family, _, _, _, where = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_DGRAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--host {options.host}: {error}; give an address of this machine") from None
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    tcp = socket.socket(family if options.host in LOOPBACK else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        udp.bind(where)
+        tcp.bind(where if options.host in LOOPBACK else ("127.0.0.1", options.port))
+        tcp.listen(64)
+    except OSError as error:
+        udp.close()
+        tcp.close()
+        raise UserError(_why_not_bound(options, error)) from None
+    return udp, tcp
+
+
+def _why_not_bound(options: ServerOptions, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {options.port} is in use, perhaps by another rtserver (`rtserver status --port {options.port}`"
+            " tells); stop that program, or choose another --port"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {options.port} needs privileges; choose one above 1023 with --port"
+    return f"can't listen on {options.host}:{options.port}: {error.strerror}; choose another --host or --port"
+
+
+class Server:
+    """Everything but audio. Lives in one event loop."""
+
+    def __init__(
+        self, options: ServerOptions, progress: Callable[[str], None], udp: socket.socket, tcp: socket.socket
+    ) -> None:
+        self.options = options
+        self.catalog = Catalog()
+        self.sessions: dict[int, Session] = {}
+        self.started = time.time()
+        self.state = "loading"
+        self.worker_state = "starting"
+        self.worker: Ready | None = None
+        self.report = Report({}, 0, 0, {})
+        self.worker_models: set[str] = set()
+        self.osc_counts: Counter[str] = Counter()
+        self.osc_refused: Counter[str] = Counter()
+        self._progress = progress
+        self._next_session = 1
+        self._openings: dict[int, asyncio.Future[str]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._models_ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._failure: UserError | None = None
+        self._checker = osc.SealChecker(options.key) if options.key else None
+        self._sealer = osc.Sealer(options.key) if options.key else None
+        self._endpoint = OscEndpoint(udp, self._on_datagram)
+        self._http = HttpServer(self, tcp)
+        self._supervisor = WorkerSupervisor(
+            WorkerOptions(options.host, options.key, options.precision), self._on_worker_message, self._on_worker_exit
+        )
+
+    @property
+    def endpoint(self) -> OscEndpoint:
+        return self._endpoint
+
+    @property
+    def worker_restarts(self) -> int:
+        return self._supervisor.restarts
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self, on_ready: Callable[[Server], None] = lambda server: None) -> None:
+        """Serve until `stop`. UserError when a model is refused or the worker can't start."""
+        self._supervisor.start()  # at the normal nice level: the supervisor's thread was started by it
+        loading = threading.Thread(target=self._load, args=(asyncio.get_running_loop(),), daemon=True)
+        loading.start()
+        lower_priority()
+        await self._http.start()
+        ticking = asyncio.create_task(self._tick())
+        ready = asyncio.create_task(self._announce(on_ready))
+        try:
+            await self._stop.wait()
+        finally:
+            ticking.cancel()
+            ready.cancel()
+            for session in list(self.sessions.values()):
+                self._end(session, "the server stops")
+            await self._supervisor.stop()
+            await self._http.stop()
+            self._endpoint.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _fail(self, error: UserError) -> None:
+        self._failure = self._failure or error
+        self._stop.set()
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Load the models; a thread of its own, so that Ctrl-C needn't wait for it."""
+        lower_priority()
+        refusal: UserError | None = None
+        try:
+            self.catalog.load_all(list(self.options.models), self._progress)
+        except UserError as error:
+            refusal = error
+        except Exception as error:
+            refusal = UserError(f"a model can't be loaded: {type(error).__name__}: {error}", exit_code=1)
+        with contextlib.suppress(RuntimeError):  # stopped meanwhile
+            loop.call_soon_threadsafe(self._on_models, refusal)
+
+    def _on_models(self, refusal: UserError | None) -> None:
+        if refusal is not None:
+            self._fail(refusal)
+        self._models_ready.set()
+
+    async def _announce(self, on_ready: Callable[[Server], None]) -> None:
+        await self._models_ready.wait()
+        if self.worker is not None:
+            self._feed_worker()
+        while self.worker is None or {model.name for model in self.catalog} - self.worker_models:
+            await asyncio.sleep(0.02)
+        self.state = "ready"
+        on_ready(self)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            for session in list(self.sessions.values()):
+                segments.forget_name(session)
+                why = session.why_over(now) or ("closed" if segments.closed_by_client(session) else "")
+                if why:
+                    self._end(session, why)
+
+    # --- worker ---------------------------------------------------------------------------------------------------
+
+    def _feed_worker(self) -> None:
+        self.worker_models.clear()
+        for model in self.catalog:
+            self._supervisor.send(model.message)
+
+    def _on_worker_message(self, message: object) -> None:
+        match message:
+            case Ready():
+                self.worker = message
+                self.worker_state = "running"
+                if self._models_ready.is_set():
+                    self._feed_worker()
+            case ModelLoaded(name=name, error=""):
+                self.worker_models.add(name)
+            case ModelLoaded(name=name, error=error):
+                self._fail(UserError(f"model {name} can't be run: {error}"))
+            case SessionOpened(session=number, error=error):
+                opening = self._openings.pop(number, None)
+                if opening is not None and not opening.done():
+                    opening.set_result(error)
+            case Report(sessions=sessions):
+                self.report = message
+                for number, stats in sessions.items():
+                    session = self.sessions.get(number)
+                    if session is not None:
+                        session.worker_stats = stats
+                        if stats.get("heard_ms_ago", 1e9) < 1000:
+                            session.last_heard = time.monotonic()
+
+    def _on_worker_exit(self, why: str) -> None:
+        """The worker died: every segment is over; clients play dry, come back and get a new generation."""
+        print(f"rtserver: the audio worker ended ({why}); starting it anew", file=sys.stderr, flush=True)
+        if self.worker is None and self._supervisor.restarts >= 3:
+            self._fail(UserError(f"the audio worker can't start ({why}); `rtserver doctor` looks for the cause", 1))
+        self.worker = None
+        self.worker_state = "restarting"
+        self.worker_models.clear()
+        for opening in self._openings.values():
+            if not opening.done():
+                opening.set_result("the audio worker died")
+        self._openings.clear()
+        for session in self.sessions.values():
+            segments.remember(session)
+            segments.close(session)
+            session.state = "waiting"
+            session.waiting_since = time.monotonic()
+
+    # --- OSC ------------------------------------------------------------------------------------------------------
+
+    def _on_datagram(self, data: bytes, address: Address) -> None:
+        for event in osc.decode(data, "server", self._checker):
+            if isinstance(event, osc.Refusal):
+                self.osc_refused[event.code] += 1
+                if event.answered:
+                    self._reply(event.answer, address)
+                continue
+            self.osc_counts[type(event).__name__] += 1
+            try:
+                self._on_event(event, address)
+            except UserError as error:
+                self._reply(osc.ErrorReply("refused", str(error)), address)
+
+    def _reply(self, event: osc.Event, address: Address) -> None:
+        try:
+            datagram = osc.encode(event, self._sealer)
+        except ValueError as error:  # a status that outgrew a datagram
+            datagram = osc.encode(osc.ErrorReply("too_large", f"{error}; ask over HTTP"), self._sealer)
+        self._endpoint.send(datagram, address)
+
+    def _on_event(self, event: osc.Event, address: Address) -> None:
+        match event:
+            case osc.Connect():
+                task = asyncio.create_task(self._connect(event, address))
+                self._connecting.add(task)
+                task.add_done_callback(self._connecting.discard)
+            case osc.Disconnect(session=number):
+                self._end(self._session(number), "disconnected")
+            case osc.SetParameter(session=number, name=name, value=value):
+                self._set(self._session(number), name, value)
+            case osc.StatusRequest():
+                self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
+            case osc.ModelsRequest():
+                models = {"default": self.catalog.default, "models": [model.description for model in self.catalog]}
+                self._reply(osc.ModelsReply(json.dumps(models)), address)
+
+    def _session(self, number: int) -> Session:
+        session = self.sessions.get(number)
+        if session is None:
+            raise UserError(f"no session {number}: it ended, or never was; connect again")
+        session.last_heard = time.monotonic()
+        return session
+
+    def _set(self, session: Session, name: str, value: float | int | str) -> None:
+        number = self.parameter_value(session.model, name, value)
+        if name != "panic":
+            session.parameters[name] = number
+        if session.segment is not None:
+            segments.set_parameter(session, name, number)
+        elif session.remote:
+            if name in osc.CLIENT_PARAMETERS:
+                self._reply(osc.SetParameter(session.number, name, value), session.address)
+            else:
+                self._supervisor.send(SetParameter(session.number, name, number))
+
+    @staticmethod
+    def parameter_value(model: ServedModel, name: str, value: float | int | str) -> float | int:
+        """What is written into the shared memory for a parameter's value."""
+        if name == "decoder":
+            return model.decoder_index(value if isinstance(value, str) else int(value))
+        if name == "fallback" and isinstance(value, str):
+            return segments.FALLBACKS.index(value)
+        return value if not isinstance(value, str) else float(value)
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    async def _connect(self, event: osc.Connect, address: Address) -> None:
+        try:
+            session = await self._open(event, address)
+        except UserError as error:
+            self._reply(osc.ErrorReply(getattr(error, "code", "refused"), str(error)), address)
+            return
+        if session is not None:
+            parts = session.parts.to_dict()
+            self._reply(
+                osc.Connected(
+                    session=session.number,
+                    shm="" if session.remote else session.segment_name,
+                    generation=session.generation,
+                    audio_port=self.worker.audio_port if session.remote and self.worker is not None else 0,
+                    **parts,
+                ),
+                address,
+            )
+
+    async def _open(self, event: osc.Connect, address: Address) -> Session | None:
+        """The session that answers a request; None when the answer is already on its way."""
+        if self.state != "ready" or self.worker is None or {m.name for m in self.catalog} - self.worker_models:
+            raise _Refused("loading", "the server is still loading its models; try again in a moment")
+        for known in self.sessions.values():
+            if known.address == address and known.request == event:  # the datagram, or our answer, was repeated or lost
+                return known if known.state == "running" else None
+        model = self.catalog.find(event.model)
+        margin = event.margin or self.options.margin
+        jitter_ms = (20.0 if event.jitter_ms is None else event.jitter_ms) if event.transport == "osc" else 0.0
+        if event.transport == "shm" and address[0] not in ("127.0.0.1", "::1") and address[0] != self.options.host:
+            raise UserError(f"shared memory needs a client on this machine, found {address[0]}; connect with osc")
+        parts = compute_parts(
+            model, event.rate_hz, event.max_block_frames, margin, jitter_ms, event.wanted_latency_frames
+        )
+        started = process_started(event.client_pid) if event.client_pid and event.transport == "shm" else 0.0
+        if started < 0:
+            raise UserError(f"process {event.client_pid}, said to be the client, does not exist; send your own id")
+        session = self._resumed(event, address)
+        if session is None:
+            if len(self.sessions) >= MAX_SESSIONS:
+                raise _Refused("full", f"{MAX_SESSIONS} sessions are open, the most there can be; end one first")
+            session = Session(
+                number=self._next_session,
+                transport=event.transport,
+                model=model,
+                rate_hz=event.rate_hz,
+                max_block_frames=event.max_block_frames,
+                channels=event.channels,
+                parts=parts,
+                client_pid=event.client_pid,
+                client_started=started,
+                address=address,
+                request=event,
+                parameters={"temperature": self.options.temperature, "seed": 0, "decoder": 0},
+            )
+            self._next_session += 1
+            self.sessions[session.number] = session
+        try:
+            session.model, session.parts, session.address, session.request = model, parts, address, event
+            session.rate_hz, session.max_block_frames = event.rate_hz, event.max_block_frames
+            session.channels, session.client_pid, session.client_started = event.channels, event.client_pid, started
+            if event.decoder:
+                session.parameters["decoder"] = model.decoder_index(event.decoder)
+            if event.seed is not None:
+                session.parameters["seed"] = event.seed
+            if session.parameters["decoder"] >= max(1, len(model.decoders)):
+                session.parameters["decoder"] = 0
+            await self._start(session)
+        except UserError:
+            self._end(session, "could not be opened")
+            raise
+        return session
+
+    def _resumed(self, event: osc.Connect, address: Address) -> Session | None:
+        """The session to continue, made ready for a new generation."""
+        session = self.sessions.get(event.session) if event.session else None
+        if session is None:
+            return None
+        mine = session.client_pid == event.client_pid and session.address[0] == address[0]
+        if not mine or session.transport != event.transport:
+            return None  # somebody else's: a new session, with the parameters that the client will send
+        segments.remember(session)
+        segments.close(session)
+        self._supervisor.send(CloseSession(session.number))
+        return session
+
+    async def _start(self, session: Session) -> None:
+        """Open the next generation of a session in the worker."""
+        session.generation += 1
+        session.state = "opening"
+        session.last_heard = time.monotonic()
+        if not session.remote:
+            try:
+                segments.create(session)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise UserError(f"shared memory can't be had: {error}; free some, or use smaller blocks") from None
+        opening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._openings[session.number] = opening
+        jitter = session.parts.jitter
+        self._supervisor.send(
+            OpenSession(
+                session=session.number,
+                model=session.model.name,
+                segment=session.segment_name if not session.remote else None,
+                geometry=session.geometry,
+                jitter_frames=jitter,
+                seed=int(session.parameters["seed"]),
+                parameters=dict(session.parameters),
+            )
+        )
+        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+        why_not = opening.result() if opening.done() else "the audio worker does not answer"
+        if why_not:
+            raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
+        session.state = "running"
+        session.last_heard = time.monotonic()
+
+    def _end(self, session: Session, why: str) -> None:
+        if self.sessions.pop(session.number, None) is None:
+            return
+        segments.close(session)
+        self._supervisor.send(CloseSession(session.number))
+        opening = self._openings.pop(session.number, None)
+        if opening is not None and not opening.done():
+            opening.set_result(why)
+
+
+class _Refused(UserError):
+    """A refusal with a stable code of its own."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def lower_priority() -> None:
+    """Make the calling thread yield to audio. Linux only: elsewhere it would be the whole process, worker included."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CONTROL_NICE)
+
+
+async def serve(
+    options: ServerOptions,
+    progress: Callable[[str], None] = lambda name: None,
+    on_ready: Callable[[Server], None] = lambda server: None,
+) -> None:
+    """Bind, load, serve until SIGINT or SIGTERM. UserError when that can't be."""
+    udp, tcp = bind(options)
+    segments.sweep()
+    server = Server(options, progress, udp, tcp)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
+            loop.add_signal_handler(number, server.stop)
+    await server.run(on_ready)

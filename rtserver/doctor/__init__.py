@@ -1,0 +1,1 @@
+"""What this machine can do: one module a subject, each giving `Check`s; `rtserver doctor` prints them."""

@@ -1,0 +1,200 @@
+"""What a pack must hold: a config within bounds, and every tensor with the name, shape and finite values it needs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from rtserver.errors import UserError
+from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+from rtserver.safe_load import first_line
+
+FORMAT = "rtserver-model-1"
+MAX_CARD_BYTES = 1 << 20
+
+Weights = dict[str, np.ndarray]
+
+# Bounds of every number in a config, so that a hostile one can't ask for an absurd network.
+_LIMITS: dict[str, tuple[int, int]] = {
+    "blocks": (1, 16),
+    "layers": (1, 16),
+    "channels": (1, 1024),
+    "residual_channels": (1, 1024),
+    "skip_channels": (1, 1024),
+    "kernel_size": (2, 9),
+    "classes": (256, 256),
+    "latent_channels": (1, 1024),
+    "hop_samples": (16, 16000),
+}
+_FIELDS = ("format", "config", "encoder", "decoders", "calibration", "card")
+_DECODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+
+
+def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of `models.Encoder(config).state_dict()`."""
+    c, k = config.channels, config.kernel_size
+    shapes: dict[str, tuple[int, ...]] = {"input.weight": (c, 1, k), "input.bias": (c,)}
+    for i in range(len(config.dilations)):
+        shapes[f"layers.{i}.dilated.weight"] = (c, c, k)
+        shapes[f"layers.{i}.dilated.bias"] = (c,)
+        shapes[f"layers.{i}.mix.weight"] = (c, c, 1)
+        shapes[f"layers.{i}.mix.bias"] = (c,)
+    shapes["latent.weight"] = (config.latent_channels, c, 1)
+    shapes["latent.bias"] = (config.latent_channels,)
+    return shapes
+
+
+def decoder_shapes(config: DecoderConfig, latent_channels: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of `models.Decoder(config, latent_channels, ...).state_dict()`."""
+    r, s, k = config.residual_channels, config.skip_channels, config.kernel_size
+    convolutions: dict[str, tuple[int, int, int]] = {"input": (r, 1, k), "input_skip": (s, r, 1)}
+    for i in range(len(config.dilations)):
+        convolutions[f"layers.{i}.dilated"] = (2 * r, r, k)
+        convolutions[f"layers.{i}.latent"] = (2 * r, latent_channels, 1)
+        convolutions[f"layers.{i}.residual"] = (r, r, 1)
+        convolutions[f"layers.{i}.skip"] = (s, r, 1)
+    convolutions["output"] = (s, s, 1)
+    convolutions["output_latent"] = (s, latent_channels, 1)
+    convolutions["logits"] = (config.classes, s, 1)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in convolutions.items():
+        shapes[f"{name}.weight"] = shape
+        shapes[f"{name}.bias"] = shape[:1]
+    return shapes
+
+
+def check_content(content: Any, path: Path) -> tuple[ModelConfig, Weights, dict[str, Weights]]:
+    if not isinstance(content, dict) or "format" not in content:
+        hint = ""
+        if isinstance(content, dict) and "encoder_state" in content:
+            hint = "; it looks like a music-translation checkpoint: use `rtserver import-checkpoint`"
+        raise UserError(f"{path} is not an instrument pack: expected the field `format` = {FORMAT!r}, found none{hint}")
+    if content["format"] != FORMAT:
+        raise UserError(
+            f"{path} has format {str(content['format'])[:60]!r}, expected {FORMAT!r};"
+            " update rtserver, or export the pack again"
+        )
+    unknown = [str(name)[:40] for name in content if name not in _FIELDS]
+    if unknown:
+        raise UserError(f"{path} has unknown fields: {', '.join(unknown[:5])}; expected {', '.join(_FIELDS)}")
+    for name in ("config", "encoder", "decoders"):
+        if not isinstance(content.get(name), dict):
+            found = type(content[name]).__name__ if name in content else "nothing"
+            raise UserError(f"{path}: field `{name}` must be a dictionary, found {found}; export the pack again")
+    config = _check_config(content["config"], path)
+    decoders = content["decoders"]
+    if not decoders or len(decoders) > 64:
+        raise UserError(f"{path} has {len(decoders)} decoders, expected 1 to 64")
+    encoder = _check_weights(content["encoder"], encoder_shapes(config.encoder), f"{path}: encoder")
+    shapes = decoder_shapes(config.decoder, config.encoder.latent_channels)
+    checked: dict[str, Weights] = {}
+    for name, weights in decoders.items():
+        if not isinstance(name, str) or not _DECODER_NAME.fullmatch(name):
+            raise UserError(f"{path}: decoder name {str(name)[:60]!r} is not 1 to 64 letters, digits, spaces, . _ + -")
+        checked[name] = _check_weights(weights, shapes, f"{path}: decoder {name}")
+    return config, encoder, checked
+
+
+def _check_config(values: Any, path: Path) -> ModelConfig:
+    try:
+        config = ModelConfig.from_dict(values)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: bad config ({first_line(error)}); update rtserver, or export again") from None
+    for part, record in (("encoder", config.encoder), ("decoder", config.decoder)):
+        for name, value in vars(record).items():
+            if name in ("causal", "pre_activation"):
+                if not isinstance(value, bool):
+                    raise UserError(f"{path}: config {part}.{name} must be true or false, found {str(value)[:40]}")
+                continue
+            low, high = _LIMITS[name]
+            if type(value) is not int or not low <= value <= high:
+                expected = str(low) if low == high else f"a whole number {low} to {high}"
+                raise UserError(f"{path}: config {part}.{name} must be {expected}, found {str(value)[:40]}")
+    if config.decoder.kernel_size != 2:
+        raise UserError(f"{path}: config decoder.kernel_size must be 2, found {config.decoder.kernel_size}")
+    if not config.encoder.causal and config.encoder.kernel_size % 2 == 0:
+        raise UserError(f"{path}: a symmetric encoder needs an odd kernel_size, found {config.encoder.kernel_size}")
+    if type(config.sample_rate_hz) is not int or config.sample_rate_hz != 16000:
+        raise UserError(f"{path}: config sample_rate_hz must be 16000, found {str(config.sample_rate_hz)[:40]}")
+    if config.mu_law not in ("rounded", "published"):
+        raise UserError(f"{path}: config mu_law must be rounded or published, found {str(config.mu_law)[:40]!r}")
+    if not isinstance(config.preset, str) or not 1 <= len(config.preset) <= 64:
+        raise UserError(f"{path}: config preset must be a name of at most 64 characters")
+    return config
+
+
+def _check_weights(weights: Any, shapes: dict[str, tuple[int, ...]], what: str) -> Weights:
+    if not isinstance(weights, Mapping):
+        raise UserError(f"{what} must be a dictionary of tensors, found {type(weights).__name__}")
+    missing = [name for name in shapes if name not in weights]
+    extra = [str(name)[:60] for name in weights if name not in shapes]
+    if missing or extra:
+        parts = [f"missing: {', '.join(missing[:3])}" + (", ..." if len(missing) > 3 else "")] if missing else []
+        parts += [f"not expected: {', '.join(extra[:3])}" + (", ..." if len(extra) > 3 else "")] if extra else []
+        raise UserError(f"{what} does not fit its config: {'; '.join(parts)}; export the pack again")
+    return {name: _array(weights[name], shape, f"{what} {name}") for name, shape in shapes.items()}
+
+
+def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A float32 copy of a torch tensor or numpy array, once its kind, shape and values are as they should be."""
+    if isinstance(tensor, np.ndarray):
+        kind, found = str(tensor.dtype), tensor.shape
+    else:
+        layout, device = getattr(tensor, "layout", None), getattr(tensor, "device", None)
+        if str(layout) != "torch.strided" or device is None or device.type == "meta":
+            raise UserError(f"{what} must be a dense tensor, found {type(tensor).__name__}")
+        kind, found = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+    if kind not in ("float32", "float16", "bfloat16"):
+        raise UserError(f"{what} must hold float32 or float16 numbers, found {kind}")
+    if found != shape:
+        raise UserError(f"{what} has shape {_shape(found)}, expected {_shape(shape)}")
+    if not isinstance(tensor, np.ndarray):
+        tensor = tensor.detach().cpu().float().numpy()
+    array = np.array(tensor, dtype=np.float32, order="C")
+    if not np.isfinite(array).all():
+        raise UserError(f"{what} holds NaN or infinite numbers; export the pack again from a sound checkpoint")
+    return array
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "()"
+
+
+def plain_values(value: Any, what: str) -> dict[str, Any]:
+    """A card: nested dictionaries and lists of text, numbers, booleans and nothing, of bounded size."""
+    if not isinstance(value, dict):
+        raise UserError(f"{what} must be a dictionary, found {type(value).__name__}")
+    left = MAX_CARD_BYTES
+
+    def walk(item: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 16 + (len(item) if isinstance(item, str) else 0)
+        if depth > 16 or left < 0:
+            raise UserError(f"{what} is larger or deeper than a card may be ({MAX_CARD_BYTES >> 20} MiB, 16 levels)")
+        if isinstance(item, dict) and all(isinstance(key, str) for key in item):
+            return {walk(key, depth + 1): walk(entry, depth + 1) for key, entry in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [walk(entry, depth + 1) for entry in item]
+        if isinstance(item, float) and not math.isfinite(item):
+            return None
+        if item is None or isinstance(item, (str, bool, int, float)):
+            return item
+        raise UserError(f"{what} may hold text, numbers, lists and dictionaries only, found {type(item).__name__}")
+
+    return cast(dict[str, Any], walk(value, 0))
+
+
+def check_calibration(value: Any, path: Path) -> dict[str, Any]:
+    """Scales for quantised kernels, by tensor name; empty in packs that are run in float32."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{path}: field `calibration` must be a dictionary by name, found {type(value).__name__}")
+    plain = {key: entry for key, entry in value.items() if not hasattr(entry, "shape")}
+    scales = {
+        key: _array(t, tuple(t.shape), f"{path}: calibration {key}") for key, t in value.items() if key not in plain
+    }
+    return {**plain_values(plain, f"{path}: calibration"), **scales}

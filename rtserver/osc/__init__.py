@@ -1,0 +1,60 @@
+"""The OSC control protocol without I/O: bytes in, events out, events in, bytes out.
+
+for event in decode(datagram, "server", checker): ...
+datagram = encode(StatusReply(text), sealer)
+"""
+
+from rtserver.osc.addresses import (
+    CLIENT_PARAMETERS,
+    DEFAULTS,
+    LATENCY_PARTS,
+    MARGINS,
+    MESSAGES,
+    PARAMETERS,
+    Argument,
+    Message,
+)
+from rtserver.osc.codec import decode, encode
+from rtserver.osc.events import (
+    Connect,
+    Connected,
+    Disconnect,
+    ErrorReply,
+    Event,
+    ModelsReply,
+    ModelsRequest,
+    Refusal,
+    SetParameter,
+    StatusReply,
+    StatusRequest,
+)
+from rtserver.osc.oscquery import host_info, oscquery
+from rtserver.osc.seal import SealChecker, Sealer
+
+__all__ = [
+    "CLIENT_PARAMETERS",
+    "DEFAULTS",
+    "LATENCY_PARTS",
+    "MARGINS",
+    "MESSAGES",
+    "PARAMETERS",
+    "Argument",
+    "Connect",
+    "Connected",
+    "Disconnect",
+    "ErrorReply",
+    "Event",
+    "Message",
+    "ModelsReply",
+    "ModelsRequest",
+    "Refusal",
+    "SealChecker",
+    "Sealer",
+    "SetParameter",
+    "StatusReply",
+    "StatusRequest",
+    "decode",
+    "encode",
+    "host_info",
+    "oscquery",
+]

@@ -1,0 +1,108 @@
+"""What the control process and the audio worker say to each other over their pipe: plain records, pickled.
+
+Nothing here may import torch, aiohttp or the engine: both processes import it first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["loopback", "identity16k", "model"]
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How to start a worker. `audio_host` is where it listens for the audio of remote clients."""
+
+    audio_host: str = "127.0.0.1"
+    key: bytes | None = None
+    precision: str = "float32"
+    realtime: bool = True
+
+
+# --- control to worker ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """Weights and shapes of a model, ready to run: nothing is parsed in the worker."""
+
+    name: str
+    kind: Kind
+    hop_samples: int
+    lookahead_samples: int
+    encoding: str  # of the network input: "mu_law_rounded", "mu_law_published" or "linear"
+    encoder_config: Any = None  # EncoderConfig
+    encoder_graph: bytes = b""  # ONNX
+    decoder_config: dict[str, Any] = field(default_factory=dict)
+    decoders: dict[str, Weights] = field(default_factory=dict)  # by domain, in the order of the `decoder` parameter
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """Serve a session. `segment` names its shared memory; None: a remote session, whose memory the worker makes."""
+
+    session: int
+    model: str
+    segment: str | None
+    geometry: dict[str, Any]  # what Segment.create takes; used when `segment` is None
+    jitter_frames: int
+    seed: int
+    parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CloseSession:
+    session: int
+
+
+@dataclass(frozen=True)
+class SetParameter:
+    """Of a remote session; shared memory is written by the control process itself."""
+
+    session: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    pass
+
+
+# --- worker to control ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    pid: int
+    realtime_granted: bool
+    audio_port: int  # UDP, of remote clients
+    isa: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    name: str
+    error: str = ""  # "" when it runs
+
+
+@dataclass(frozen=True)
+class SessionOpened:
+    session: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Sent four times a second; the control process takes its absence for a hang."""
+
+    sessions: dict[int, dict[str, Any]]
+    hops: int  # encoded since the start
+    encoder_ns: int
+    audio: dict[str, int]  # datagram counters of remote sessions

@@ -1,0 +1,197 @@
+"""The audio worker process: owns the native stream threads, the encoder thread and the sockets of remote audio.
+
+Everything slow (parsing models, HTTP, OSC control) happens in the control process; what arrives here over the pipe is
+ready to run. The worker ends when told, when the pipe breaks because the control process died, or when its encoder
+thread fails: it is then started anew.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rtserver.worker.encoder_thread import Echo, EncoderThread, HopEncoder
+from rtserver.worker.messages import (
+    CloseSession,
+    LoadModel,
+    ModelLoaded,
+    OpenSession,
+    Ready,
+    Report,
+    SessionOpened,
+    SetParameter,
+    Stop,
+    WorkerOptions,
+)
+
+REPORT_SECONDS = 0.25
+SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
+
+
+class _LoadedModel:
+    """A model that is ready to be given to sessions."""
+
+    def __init__(self, message: LoadModel, precision: str) -> None:
+        from rtserver import _engine
+
+        self.message = message
+        self.voices: list[Any] = [
+            _engine.Decoder(message.decoder_config, weights, precision=precision)
+            for weights in message.decoders.values()
+        ]
+        self._encoder: Any = None
+        if message.kind == "model":
+            from rtserver.encoder import OnnxEncoder
+
+            self._encoder = OnnxEncoder(message.encoder_graph, message.encoder_config)
+
+    def open_stream(self) -> HopEncoder:
+        if self._encoder is None:
+            return Echo()
+        stream: HopEncoder = self._encoder.fork()
+        return stream
+
+
+class Worker:
+    """Answers the control process's messages; lives in the worker process's main thread."""
+
+    def __init__(self, pipe: Connection, options: WorkerOptions) -> None:
+        from rtserver import _engine
+
+        self._pipe = pipe
+        self._options = options
+        self._native = _engine.Worker(realtime=options.realtime)
+        self._hub: Any = None
+        self._hub_error = ""
+        try:
+            self._hub = _engine.RemoteHub(options.audio_host, 0, options.key)
+        except (OSError, RuntimeError) as error:
+            self._hub_error = str(error)
+        self._encoder = EncoderThread(self._native, options.realtime)
+        self._models: dict[str, _LoadedModel] = {}
+        self._remote: dict[int, Any] = {}  # private segments of remote sessions
+        self._shared: dict[int, Any] = {}
+        isas = _engine.available_isas()
+        self._isa = os.environ.get("RTSERVER_ISA") or (isas[-1] if isas else "none")
+
+    def run(self) -> None:
+        """Serve until told to stop or until the control process is gone."""
+        self._encoder.start()
+        self._pipe.send(
+            Ready(os.getpid(), bool(self._native.realtime_granted), self._hub.port if self._hub else 0, self._isa)
+        )
+        due = time.monotonic()
+        try:
+            while self._encoder.alive:
+                if self._pipe.poll(max(0.0, due - time.monotonic())):
+                    message = self._pipe.recv()
+                    if isinstance(message, Stop):
+                        break
+                    self._handle(message)
+                elif time.monotonic() >= due:
+                    due = time.monotonic() + REPORT_SECONDS
+                    self._pipe.send(self._report())
+        except (EOFError, BrokenPipeError, ConnectionError):
+            pass  # the control process is gone
+        finally:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._encoder.stop()
+        for session in [*self._shared, *self._remote]:
+            self._close(session)
+        self._native.stop()
+        if self._encoder.failure is not None:
+            print(f"rtserver: the encoder thread failed: {self._encoder.failure!r}", file=sys.stderr, flush=True)
+
+    def _handle(self, message: object) -> None:
+        match message:
+            case LoadModel():
+                self._load(message)
+            case OpenSession():
+                self._open(message)
+            case CloseSession(session=session):
+                self._close(session)
+            case SetParameter(session=session, name=name, value=value):
+                segment = self._remote.get(session)
+                if segment is not None:
+                    segment.set(name, value)
+
+    def _load(self, message: LoadModel) -> None:
+        error = ""
+        try:
+            self._models[message.name] = _LoadedModel(message, self._options.precision)
+        except Exception as caught:  # a pack that control accepted but the engine refuses
+            error = f"{type(caught).__name__}: {caught}"
+        gc.collect()
+        gc.freeze()  # nothing that lives as long as the model is ever looked at by the collector again
+        self._pipe.send(ModelLoaded(message.name, error))
+
+    def _open(self, message: OpenSession) -> None:
+        from rtserver import _engine
+
+        session = message.session
+        self._close(session)
+        try:
+            model = self._models[message.model]
+            if message.segment is not None:
+                segment = _engine.Segment.open(message.segment)
+                self._shared[session] = segment
+            else:
+                if self._hub is None:
+                    raise RuntimeError(f"no socket for remote audio: {self._hub_error}")
+                segment = _engine.Segment.create(None, **message.geometry)
+                for name, value in message.parameters.items():
+                    segment.set(name, value)
+                self._remote[session] = segment
+            self._encoder.add(session, model.open_stream())
+            self._native.open_session(
+                session,
+                segment,
+                model.message.kind,
+                model.message.hop_samples,
+                model.message.lookahead_samples,
+                model.message.encoding,
+                model.voices,
+                message.seed,
+            )
+            if message.segment is None:
+                self._hub.add(session, segment, message.jitter_frames)
+        except Exception as error:
+            self._close(session)
+            self._pipe.send(SessionOpened(session, f"{type(error).__name__}: {error}"))
+            return
+        self._pipe.send(SessionOpened(session))
+
+    def _close(self, session: int) -> None:
+        if session in self._remote and self._hub is not None:
+            self._hub.remove(session)
+        if session in self._shared or session in self._remote:
+            self._native.close_session(session)
+        self._encoder.remove(session)
+        self._shared.pop(session, None)
+        self._remote.pop(session, None)
+
+    def _report(self) -> Report:
+        sessions = {session: dict(self._native.stats(session)) for session in [*self._shared, *self._remote]}
+        audio = dict(self._hub.stats()) if self._hub is not None else {}
+        return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
+
+
+def main(pipe: Connection, options: WorkerOptions) -> None:
+    """Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the control process says when
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.disable()  # a collection holds the interpreter, and with it the encoder thread, for milliseconds
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        worker = Worker(pipe, options)
+    except Exception as error:
+        print(f"rtserver: the audio worker can't start: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    worker.run()

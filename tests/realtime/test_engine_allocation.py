@@ -1,0 +1,70 @@
+"""The sample loop asks nothing of the heap, of locks or of the kernel; planted faults show that the check can fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rtserver import _engine
+
+ROOT = Path(__file__).parents[2]
+ISA_FLAGS = {  # as in csrc/CMakeLists.txt
+    "_avx2": ["-mavx2", "-mfma"],
+    "_avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
+}
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts calls by means of glibc and seccomp")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C++ program that drives the loop, compiled with the engine's own sources."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    assert compiler, "a C++ compiler built the engine: it is needed here too"
+    folder = tmp_path_factory.mktemp("engine_allocation")
+    sources = [Path(__file__).with_name("engine_allocation.cpp"), *sorted((ROOT / "csrc/cpu").glob("*.cpp"))]
+
+    def compile_one(source: Path) -> Path:
+        out = folder / f"{source.stem}.o"
+        flags = next((flags for suffix, flags in ISA_FLAGS.items() if source.stem.endswith(suffix)), [])
+        command = [compiler, "-std=c++20", "-O1", f"-I{ROOT / 'csrc'}", *flags, "-c", str(source), "-o", str(out)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return out
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, sources))
+    out = folder / "engine_allocation"
+    subprocess.run([compiler, *map(str, objects), "-o", str(out), "-ldl", "-lpthread"], check=True)
+    return out
+
+
+def run(program: Path, isa: str, fault: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, isa, fault], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("isa", _engine.available_isas())
+def test_sample_loop_neither_allocates_nor_locks_nor_calls_the_kernel(program: Path, isa: str) -> None:
+    result = run(program, isa, "none")
+    assert (result.returncode, result.stdout) == (0, "allocations=0 locks=0 codes=800\n")
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"), [("new", "allocations=2 locks=0"), ("malloc", "allocations=2 locks=0"), ("lock", "locks=1")]
+)
+def test_planted_faults_are_counted(program: Path, fault: str, found: str) -> None:
+    result = run(program, "auto", fault)
+    assert result.returncode == 0
+    assert found in result.stdout
+
+
+def test_a_planted_system_call_is_fatal(program: Path) -> None:
+    result = run(program, "auto", "syscall")
+    assert result.returncode == -9
+    assert result.stdout == ""

@@ -1,0 +1,57 @@
+"""Fixtures of the server's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import ServerProcess
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start a server and wait until it is ready; stopped after the test."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, key: str | None = None) -> ServerProcess:
+        log = tmp_path / f"server{len(started)}.log"
+        started.append(ServerProcess(log, *arguments, key=key))
+        return started[-1].wait_ready()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server with the probes, shared by the tests of a module."""
+    running = ServerProcess(tmp_path_factory.mktemp("server") / "server.log", "--model", "loopback").wait_ready()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with two decoders, narrow enough to run many times faster than real time."""
+    import torch
+
+    from models.decoder import Decoder
+    from models.encoder import Encoder
+    from rtserver import model_file
+    from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+
+    torch.manual_seed(7)
+    config = ModelConfig(
+        encoder=EncoderConfig(blocks=1, layers=6, channels=16, latent_channels=8, hop_samples=160),
+        decoder=DecoderConfig(blocks=1, layers=6, residual_channels=16, skip_channels=16),
+    )
+    decoders = {
+        name: Decoder(config.decoder, config.encoder.latent_channels, config.encoder.hop_samples).state_dict()
+        for name in ("piano", "strings")
+    }
+    path = tmp_path_factory.mktemp("pack") / "tiny.pt"
+    model_file.save(path, config, Encoder(config.encoder).state_dict(), decoders, card={"name": "untrained"})
+    return path

@@ -1,0 +1,119 @@
+"""A tiny network learns from a tiny corpus, goes on from its checkpoint, and comes out as a pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import mu_law
+from rtserver import model_file
+from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+from training import corpus, settings, train
+from training.augment import shift_pitch_somewhere
+from training.export import part, sharpened
+from training.scores import Note
+from training.settings import CorpusSettings, Settings, TrainSettings
+
+MODEL = ModelConfig(
+    encoder=EncoderConfig(blocks=1, layers=6, channels=8, latent_channels=4),
+    decoder=DecoderConfig(blocks=1, layers=6, residual_channels=8, skip_channels=8),
+)
+RECIPE = TrainSettings(
+    domains={"a": 1.0},
+    timbre_lags_ms={"a": 0.0, "b": 20.0},
+    batch=2,
+    segment_seconds=0.2,
+    learning_rate=1e-2,
+    note_weight=0.3,
+    warmup_samples=64,
+    bfloat16=False,
+)
+SHIPPED = Path(settings.__file__).parent / "configs" / "live_cpu.toml"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Two instruments over a few seconds of scales, rendered without a soundfont."""
+    monkeypatch.setattr(settings, "CORPORA", tmp_path)
+    torch.set_num_threads(1)  # the network is too small to share
+    notes = [Note(i * 0.2, i * 0.2 + 0.18, 60 + i % 12, 90) for i in range(40)]
+    corpus_settings = CorpusSettings("tiny", (), {"a": "additive", "b": "whistle"}, {})
+    corpus_settings.folder.mkdir()
+    np.save(corpus_settings.folder / "train_00_notes.npy", corpus.note_labels(notes, 8.5))
+    for name, instrument in corpus_settings.instruments.items():
+        corpus._render_to(corpus_settings.folder / f"train_00_{name}.npy", instrument, notes, 8.5, seed=1)
+    return Settings("tiny", MODEL, corpus_settings, RECIPE)
+
+
+def test_loss_falls_and_training_resumes(tiny: Settings, tmp_path: Path) -> None:
+    trainer = train.Trainer(tiny, torch.device("cpu"))
+    losses = [float(trainer.train_step(100)[1].reconstruction) for _ in range(100)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.4
+    trainer.save(tmp_path / "checkpoint.pt")
+    again = train.Trainer(tiny, torch.device("cpu"))
+    again.load(tmp_path / "checkpoint.pt")
+    assert again.step == 100
+    trainer.rng = np.random.default_rng(RECIPE.seed + 100)
+    torch.manual_seed(9)
+    expected = trainer.train_step(120)[1].reconstruction
+    torch.manual_seed(9)
+    assert torch.equal(expected, again.train_step(120)[1].reconstruction)
+
+
+def test_export_loads_as_a_pack(tiny: Settings, tmp_path: Path) -> None:
+    trainer = train.Trainer(tiny, torch.device("cpu"))
+    trainer.train_step(10)
+    decoder = part(trainer.average, "decoders.a.")
+    path = tmp_path / "tiny.pt"
+    model_file.save(path, MODEL, part(trainer.average, "encoder."), {"a": sharpened(decoder, 0.5)}, half=True)
+    loaded = model_file.load(path).decoders["a"]
+    np.testing.assert_allclose(loaded["logits.bias"], decoder["logits.bias"] * 2, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(loaded["output.bias"], decoder["output.bias"], rtol=1e-3, atol=1e-6)
+
+
+def test_confusion_makes_the_classifier_worse(tiny: Settings) -> None:
+    network = train.Trainer(tiny, torch.device("cpu")).network
+    audio, timbre = torch.randn(2, 3200) * 0.1, torch.tensor([0, 1])
+    notes = torch.zeros(2, 20, dtype=torch.long)
+    parameters = list(network.encoder.parameters())
+    before, _ = network.heads(network.encode(audio), timbre, notes)
+    gradient = torch.autograd.grad(-RECIPE.confusion_weight * before, parameters)
+    with torch.no_grad():
+        for parameter, g in zip(parameters, gradient, strict=True):
+            parameter.sub_(5.0 * g)
+    after, _ = network.heads(network.encode(audio), timbre, notes)
+    assert after > before
+
+
+def test_pitch_shift_changes_only_a_stretch() -> None:
+    audio = np.sin(np.arange(16000) * 0.2).astype(np.float32)
+    out = shift_pitch_somewhere(audio, np.random.default_rng(0))
+    changed = np.flatnonzero(np.abs(out - audio) > 1e-3)
+    assert out.shape == audio.shape
+    assert 0.2 * 16000 < changed[-1] - changed[0] <= 0.5 * 16000
+
+
+@pytest.mark.parametrize("kind", ["rounded", "published"])
+def test_mu_law_round_trip(kind: mu_law.MuLawKind) -> None:
+    codes = torch.arange(256)
+    audio = mu_law.decode(codes, kind)
+    if kind == "rounded":
+        assert torch.equal(mu_law.encode(audio, kind), codes)
+        assert audio[0] == -1.0 and audio[255] == 1.0
+    else:
+        assert audio[128] == 0.0 and (mu_law.encode(audio, kind) - codes).abs().max() <= 1
+    noise = torch.rand(1000) * 2 - 1
+    # The step between the two loudest codes is 0.0437: rounding is half of it off, the published kind up to two.
+    largest = 0.022 if kind == "rounded" else 0.088
+    assert (mu_law.decode(mu_law.encode(noise, kind), kind) - noise).abs().max() < largest
+
+
+def test_settings_refuse_an_unknown_field(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(SHIPPED.read_text() + "\nfancy = 3\n")
+    with pytest.raises(TypeError, match="fancy"):
+        Settings.read(path)
+    assert Settings.read(SHIPPED).model.encoder.causal

@@ -1,0 +1,97 @@
+"""Write a trained run as an instrument pack: `python -m training.export --config ... -o models/weights/piano.pt`.
+
+The averaged weights go into the pack in half precision, with a card that says what they are and where they come from.
+`python -m training.evaluate --card` adds the figures afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rtserver import model_file
+from training.settings import CorpusSettings, Settings
+from training.train import RUNS, read_log
+
+
+def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
+    """The entries of a state dict below `prefix`, as float32 arrays, without it."""
+    return {k[len(prefix) :]: v.float().cpu().numpy() for k, v in state.items() if k.startswith(prefix)}
+
+
+def sharpened(decoder: dict[str, np.ndarray], temperature: float) -> dict[str, np.ndarray]:
+    """The same decoder, whose temperature 1 is the given temperature of the trained one."""
+    last = ("logits.weight", "logits.bias")
+    return {k: (v / np.float32(temperature) if k in last else v) for k, v in decoder.items()}
+
+
+def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
+    """What was trained on, for the card: scores by licence, instruments, hours."""
+    with open(corpus.folder / "sources.csv", newline="", encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if r["split"] == "train"]
+    hours = sum(len(np.load(p, mmap_mode="r")) for p in corpus.folder.glob("train_*_notes.npy")) / 360000
+    return {
+        "scores": len(rows),
+        "score_licences": dict(Counter(r["licence"] for r in rows)),
+        "credits": sorted({r["credit"] for r in rows if r["licence"].startswith("CC-BY") and r["credit"]}),
+        "soundfont": "FluidR3 GM (MIT)",
+        "instruments": dict(corpus.instruments),
+        "hours_each": round(hours, 2),
+        "material": "melodies, one note at a time, MIDI pitches 50 to 96, rendered at 16 kHz",
+        "split": "by whole work",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="the configuration that was trained")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .pt file to write")
+    parser.add_argument("--temperature", type=float, default=1.0, help="sampling temperature that the pack calls 1.0")
+    parser.add_argument("--device", default="", help="where it was trained, for the card")
+    arguments = parser.parse_args()
+    settings = Settings.read(arguments.config)
+    checkpoint = RUNS / settings.name / "checkpoint.pt"
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    average = state["average"]
+    rows = read_log(RUNS / settings.name / "log.jsonl")
+    train = settings.train
+    card = {
+        "name": arguments.output.stem,
+        "licence": "MIT",
+        "data": describe_corpus(settings.corpus),
+        "recipe": {
+            "config": settings.name,
+            "steps": state["step"],
+            "batch": train.batch,
+            "segment_seconds": train.segment_seconds,
+            "audio_hours_seen": round(state["step"] * train.batch * train.segment_seconds / 3600, 2),
+            "trained_on": arguments.device,
+            "folded_temperature": arguments.temperature,
+            "departures": [
+                "encoder also hears the same passage in other timbres (timbre_probability)",
+                "note probe on the latent (note_weight)",
+                "noise on the teacher-forced past (history_noise)",
+            ],
+        },
+        "training_loss": {
+            d: round(float(np.mean([r["reconstruction"] for r in rows if r["decoder"] == d][-100:])), 3)
+            for d in train.domains
+        },
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "metrics": {},
+    }
+    decoders = {d: sharpened(part(average, f"decoders.{d}."), arguments.temperature) for d in train.domains}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    model_file.save(arguments.output, settings.model, part(average, "encoder."), decoders, card=card, half=True)
+    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB, step {state['step']}")
+
+
+if __name__ == "__main__":
+    main()

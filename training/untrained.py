@@ -1,0 +1,30 @@
+"""Write a pack with random weights, to try the machinery: `python -m training.untrained OUT.pt [--config TOML]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from rtserver import model_file
+from training.export import part
+from training.network import TranslationNetwork
+from training.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--config", type=Path, default=Path("training/configs/live_cpu.toml"))
+    arguments = parser.parse_args()
+    settings = Settings.read(arguments.config)
+    torch.manual_seed(0)
+    domains = list(settings.train.domains)
+    state = TranslationNetwork(settings.model, domains, 1).state_dict()
+    decoders = {d: part(state, f"decoders.{d}.") for d in domains}
+    model_file.save(arguments.output, settings.model, part(state, "encoder."), decoders, card={"name": "untrained"})
+
+
+if __name__ == "__main__":
+    main()
