@@ -30,6 +30,7 @@ from rtserver.worker.messages import (
 )
 
 REPORT_SECONDS = 0.25
+FLOAT_PARAMETERS = ("mix", "output_gain_db", "input_gain_db", "gate_db", "temperature")
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
 
 
@@ -70,7 +71,7 @@ class Worker:
         self._hub_error = ""
         try:
             self._hub = _engine.RemoteHub(options.audio_host, 0, options.key)
-        except (OSError, RuntimeError) as error:
+        except (AttributeError, OSError, RuntimeError) as error:
             self._hub_error = str(error)
         self._encoder = EncoderThread(self._native, options.realtime)
         self._models: dict[str, _LoadedModel] = {}
@@ -120,7 +121,7 @@ class Worker:
             case SetParameter(session=session, name=name, value=value):
                 segment = self._remote.get(session)
                 if segment is not None:
-                    segment.set(name, value)
+                    _set(segment, name, value)
 
     def _load(self, message: LoadModel) -> None:
         error = ""
@@ -147,7 +148,7 @@ class Worker:
                     raise RuntimeError(f"no socket for remote audio: {self._hub_error}")
                 segment = _engine.Segment.create(None, **message.geometry)
                 for name, value in message.parameters.items():
-                    segment.set(name, value)
+                    _set(segment, name, value)
                 self._remote[session] = segment
             self._encoder.add(session, model.open_stream())
             self._native.open_session(
@@ -181,6 +182,13 @@ class Worker:
         sessions = {session: dict(self._native.stats(session)) for session in [*self._shared, *self._remote]}
         audio = dict(self._hub.stats()) if self._hub is not None else {}
         return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
+
+
+def _set(segment: Any, name: str, value: float) -> None:
+    """Write a parameter in the type of its field; `panic` is a counter."""
+    if name == "panic":
+        value = (segment.get(name) + int(value)) % 2**32
+    segment.set(name, float(value) if name in FLOAT_PARAMETERS else int(value))
 
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
