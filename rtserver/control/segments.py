@@ -7,9 +7,15 @@ from typing import Any
 
 from rtserver import _engine
 from rtserver.control.sessions import Session
+from rtserver.worker.messages import FLOAT_PARAMETERS
 
-FLOATS = ("mix", "output_gain_db", "input_gain_db", "gate_db", "temperature")
-PARAMETERS = (*FLOATS, "bypass", "fallback", "decoder", "seed")  # fields of the header; `panic` is a counter beside them
+PARAMETERS = (
+    *FLOAT_PARAMETERS,
+    "bypass",
+    "fallback",
+    "decoder",
+    "seed",
+)  # fields of the header; `panic` is a counter beside them
 FALLBACKS = ("dry", "silence")
 
 
@@ -23,7 +29,7 @@ def create(session: Session) -> None:
 
 def typed(name: str, value: float | int) -> float | int:
     """A parameter's value in the type of its field."""
-    return float(value) if name in FLOATS else int(value)
+    return float(value) if name in FLOAT_PARAMETERS else int(value)
 
 
 def close(session: Session) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rtserver.worker.encoder_thread import Echo, EncoderThread, HopEncoder
 from rtserver.worker.messages import (
+    FLOAT_PARAMETERS,
     CloseSession,
     LoadModel,
     ModelLoaded,
@@ -30,7 +31,6 @@ from rtserver.worker.messages import (
 )
 
 REPORT_SECONDS = 0.25
-FLOAT_PARAMETERS = ("mix", "output_gain_db", "input_gain_db", "gate_db", "temperature")
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
 
 
