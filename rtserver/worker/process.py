@@ -83,11 +83,10 @@ class Worker:
     def run(self) -> None:
         """Serve until told to stop or until the control process is gone."""
         self._encoder.start()
-        self._pipe.send(
-            Ready(os.getpid(), bool(self._native.realtime_granted), self._hub.port if self._hub else 0, self._isa)
-        )
+        audio_port = self._hub.port if self._hub else 0
         due = time.monotonic()
         try:
+            self._pipe.send(Ready(os.getpid(), bool(self._native.realtime_granted), audio_port, self._isa))
             while self._encoder.alive:
                 if self._pipe.poll(max(0.0, due - time.monotonic())):
                     message = self._pipe.recv()
@@ -193,8 +192,8 @@ def _set(segment: Any, name: str, value: float) -> None:
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the control process says when
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # may reach the whole group; the control process says when to end
+        signal.signal(number, signal.SIG_IGN)
     gc.disable()  # a collection holds the interpreter, and with it the encoder thread, for milliseconds
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
