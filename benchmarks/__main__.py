@@ -54,7 +54,7 @@ def _line(report: dict[str, Any]) -> str:
     if "round_trip_us" in report:
         parts, trip = report["latency_frames"], report["round_trip_us"]
         return (
-            f"  {report['latency_ms']} ms of latency (reported {parts['reported']} frames, measured {parts['measured']}),"
+            f"  {report['latency_ms']} ms of latency ({parts['reported']} frames, measured {parts['measured']}),"
             f" round trip p50 {trip['p50']} p99 {trip['p99']} p99.9 {trip['p999']} max {trip['max']} us,"
             f" {report['misses']} misses in {report['blocks']} blocks {report['misses_by_cause']},"
             f" steal {report['steal_ms']} ms"

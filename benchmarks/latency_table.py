@@ -51,13 +51,14 @@ def table(reports: list[dict[str, Any]]) -> str:
         measured = "-" if parts["measured"] is None else f"{parts['measured']:g}"
         if report["bit_exact"] is not None:
             measured += ", bit-exact" if report["bit_exact"] else ", not bit-exact"
+        steal = "?" if report["steal_ms"] is None else f"{report['steal_ms']:.0f} ms"
         causes = ", ".join(f"{cause} {count}" for cause, count in report["misses_by_cause"].items())
         lines.append(
             f"| {report['sample_rate_hz'] / 1000:g} kHz, {report['block_frames']} | {report['model']}"
             f" | {parts['reported']} frames, {report['latency_ms']:.1f} ms | {measured}"
             f" | {' / '.join(f'{trip[mark] / 1000:.2f}' for mark in ('p50', 'p99', 'p999', 'max'))} ms"
             f" | {report['misses']} of {report['blocks']}{f' ({causes})' if causes else ''}"
-            f" | {'?' if report['steal_ms'] is None else f'{report["steal_ms"]:.0f} ms'} |"
+            f" | {steal} |"
         )
     where = machine.describe()
     seconds = sorted({round(report["seconds"]) for report in reports})
