@@ -80,12 +80,16 @@ class Miss:
 
 @dataclass
 class Turn:
-    """What one turn of one model gave, all clients together. stalls_ns [S, 2]; round_trip_us [B]."""
+    """What one turn of one model gave, all clients together. stalls_ns [S, 2]; round_trip_us, host_late_us [B].
+
+    host_late_us: how much later than a sound card would have called the blocks were handed in.
+    """
 
     model: str
     flood: int
     seconds: float
     round_trip_us: npt.NDArray[np.float64]
+    host_late_us: npt.NDArray[np.float64]
     blocks: int
     misses: list[Miss]
     causes: Counter[str]
@@ -228,6 +232,7 @@ def perform(
         flood,
         frames / options.rate_hz,
         np.concatenate([run.round_trip_us for run in runs]),
+        np.concatenate([run.lateness_us for run in runs]),
         sum(run.blocks for run in runs),
         misses,
         Counter(attribute(miss, stream.latency, options.rate_hz, steal, stalls_ns) for miss in misses),
@@ -256,6 +261,7 @@ class _Run:
     blocks: int
     misses: list[Miss]
     stalls_ns: npt.NDArray[np.int64]
+    lateness_us: npt.NDArray[np.float64]
     started_ns: int
 
 
@@ -266,6 +272,7 @@ def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -
     before = bridge.stats()
     result = _engine.BlockDriver().run(bridge.native, source, sizes, rate_hz)
     after = bridge.stats()
+    stalls_ns = np.asarray(result["machine_stall_times_ns"], np.int64)
     return _Run(
         np.asarray(result["output"], np.float32).reshape(source.shape),
         np.asarray(result["round_trip_us"], np.float64),
@@ -274,8 +281,9 @@ def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -
             Miss(int(time_ns), str(stage))
             for time_ns, stage in zip(result["miss_times_ns"], result["miss_causes"], strict=True)
         ],
-        np.asarray(result["machine_stalls_ns"], np.int64).reshape(-1, 2),
-        int(result["started_ns"]),
+        np.stack([stalls_ns, stalls_ns + np.asarray(result["machine_stalls_ns"], np.int64)], axis=1),
+        np.asarray(result["lateness_us"], np.float64),
+        int(result["start_ns"]),
     )
 
 
@@ -326,6 +334,7 @@ def describe(options: StreamOptions, stream: Stream) -> dict[str, Any]:
         "latency_ms": round(1000.0 * stream.latency.reported / options.rate_hz, 3),
         "bit_exact": delay.bit_exact if delay is not None and stream.model == "loopback" else None,
         "round_trip_us": percentiles(np.concatenate([turn.round_trip_us for turn in turns])),
+        "host_late_us": percentiles(np.concatenate([turn.host_late_us for turn in turns])),
         "blocks": sum(turn.blocks for turn in turns),
         "misses": len(misses),
         "misses_by_cause": dict(sum((turn.causes for turn in turns), Counter[str]())),
