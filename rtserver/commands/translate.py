@@ -1,0 +1,153 @@
+"""`rtserver translate`: audio files and folders into an instrument."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from rtserver.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from rtserver.pipeline import Translator
+    from rtserver.translate_files import Settings, Task
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def translate(
+        inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Audio files, or folders of them.")],
+        model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Path or name of a pack.")],
+        output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A file, or a folder.")],
+        decoder: Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option(metavar="NAME", help="Decoder to play; may be repeated, or `all`. By default the first."),
+        ] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Of the random numbers: same seed, same output.")] = 0,
+        temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="Of sampling; 0 takes the likeliest.")] = 1.0,
+        rate: Annotated[
+            Optional[int],  # noqa: UP045
+            typer.Option(min=8000, max=384000, metavar="HZ", help="Of the output; by default the input's."),
+        ] = None,
+        device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the encoder runs.")] = "cpu",
+        force: Annotated[bool, typer.Option("--force", help="Translate again what is already done.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    ) -> None:
+        """Translate audio files of any rate and channel count.
+
+        A folder's tree is mirrored below OUT. Run again, the command skips what it has already done with the same
+        input, model and settings, and so resumes where it stopped.
+        """
+        from rtserver.model_file import load
+        from rtserver.pipeline import Translator
+        from rtserver.translate_files import Settings, plan
+
+        pack = load(model)
+        wanted = list(pack.decoders) if decoder == ["all"] else [pack.decoder_name(name) for name in decoder or [""]]
+        tasks = plan(inputs, output, list(dict.fromkeys(wanted)))
+        translator = Translator(pack, device)
+        started = time.perf_counter()
+        records = _run(translator, tasks, Settings(seed, temperature, rate), force=force, quiet=quiet)
+        failed = sum("error" in record for record in records)
+        if as_json:
+            elapsed = time.perf_counter() - started
+            print(json.dumps(_summary(pack.name, records, elapsed), indent=2))
+        if failed:
+            raise UserError(f"{failed} of {len(records)} outputs could not be made; the lines above say why", 1)
+
+
+def _run(
+    translator: Translator, tasks: list[Task], settings: Settings, *, force: bool, quiet: bool
+) -> list[dict[str, Any]]:
+    """Every task in turn; one that fails leaves a record and the rest goes on."""
+    import soundfile as sf
+
+    from rtserver.translate_files import fingerprint, is_done, translate_file
+
+    lengths = {path: _seconds(sf, path) for path in {task.input for task in tasks}}
+    records: list[dict[str, Any]] = []
+    with _bar(quiet) as bar:
+        line = bar.add_task("", total=sum(lengths[task.input] for task in tasks) or 1.0, speed="")
+        begun, heard = time.perf_counter(), 0.0
+
+        def progress(seconds: float) -> None:
+            nonlocal heard
+            heard += seconds
+            speed = heard / (time.perf_counter() - begun)
+            bar.update(line, advance=seconds, speed=f"{speed:.2f} x real time")
+
+        for task in tasks:
+            bar.update(line, description=task.input.name)
+            record: dict[str, Any] = {"input": str(task.input), "output": str(task.output), "decoder": task.decoder}
+            before = bar.tasks[line].completed
+            try:
+                comment = fingerprint(translator, task, settings)
+                if not force and is_done(task, comment):
+                    record["skipped"] = True
+                else:
+                    record |= translate_file(translator, task, settings, comment, progress)
+                    for text in _warnings(record):
+                        bar.console.print(f"rtserver: warning: {task.input}: {text}", markup=False, soft_wrap=True)
+            except (UserError, OSError) as error:
+                record["error"] = str(error)
+                bar.console.print(f"rtserver: error: {error}", markup=False, highlight=False, soft_wrap=True)
+            bar.update(line, completed=before + lengths[task.input])
+            records.append(record)
+    return records
+
+
+def _bar(quiet: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=quiet or not sys.stderr.isatty(),
+    )
+
+
+def _seconds(sf: Any, path: Path) -> float:
+    """Length of a file; 0 for one that can't be read, which its own turn will tell."""
+    try:
+        found = sf.info(path)
+    except (sf.LibsndfileError, OSError):
+        return 0.0
+    return float(found.frames / found.samplerate) if found.samplerate > 0 else 0.0
+
+
+def _warnings(record: dict[str, Any]) -> list[str]:
+    texts = []
+    if record["non_finite_samples"]:
+        texts.append(f"{record['non_finite_samples']} samples are NaN or infinite and were taken for silence")
+    if record["clipped_samples"]:
+        texts.append(f"{record['clipped_samples']} samples lie beyond full scale and were clipped")
+    return texts
+
+
+def _summary(model: str, records: list[dict[str, Any]], elapsed: float) -> dict[str, Any]:
+    seconds = sum(record.get("seconds", 0.0) for record in records)
+    spent = sum(record.get("elapsed_s", 0.0) for record in records)
+    return {
+        "model": model,
+        "translated": sum("seconds" in record for record in records),
+        "skipped": sum("skipped" in record for record in records),
+        "failed": sum("error" in record for record in records),
+        "seconds": round(seconds, 3),
+        "elapsed_s": round(elapsed, 3),
+        "times_realtime": round(seconds / spent, 3) if spent else None,
+        "files": records,
+    }
