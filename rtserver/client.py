@@ -152,7 +152,7 @@ class Bridge:
         if name != "panic":
             self._parameters[name] = number
         if self._request.transport == "shm" or name in osc.CLIENT_PARAMETERS:
-            self._native.set(name, self._native.get(name) + 1 if name == "panic" else number)
+            self._native.set(name, number)
         elif name == "panic":
             self._connection.send(event)
         else:
@@ -220,22 +220,20 @@ class Bridge:
                 None,
                 session=connected.session,
                 generation=connected.generation,
-                rate_hz=request.rate_hz,
+                sample_rate_hz=request.rate_hz,
                 max_block_frames=request.max_block_frames,
                 channels=request.channels,
                 latency=self._latency.to_dict(),
+                transport="remote",
             )
             link = engine.RemoteLink(
                 segment, self._host, connected.audio_port, connected.session, self._key, connected.jitter
             )
         old, self._link, self._segment = self._link, link, segment
-        for name, value in self._parameters.items():
-            if connected.shm or name in osc.CLIENT_PARAMETERS:
-                segment.set(name, value)
-            else:
-                with self._lock:
-                    self._unsent[name] = REPEATS
-        self._native.attach(segment)
+        if not connected.shm:
+            with self._lock:
+                self._unsent = {name: REPEATS for name in self._parameters if name not in osc.CLIENT_PARAMETERS}
+        self._native.attach(segment)  # carries the values of the segment before over to this one
         if old is not None:
             old.stop()
 
@@ -258,6 +256,7 @@ class Bridge:
     def _watch(self) -> None:
         retry = 0.0
         while not self._closing.wait(LOOK_SECONDS):
+            self._native.heartbeat()
             try:
                 for event in self._connection.poll():
                     self._take(event)
@@ -289,7 +288,8 @@ class Bridge:
             self._connection.send(osc.SetParameter(self._session, name, value))
 
     def _lost(self) -> bool:
-        return bool(self._segment.closed_by_server) or self._segment.server_heartbeat_age_s > STALE_SECONDS
+        silent_ns = self._engine.monotonic_ns() - self._segment.get("server_heartbeat_ns")
+        return bool(self._segment.get("closed_by_server")) or silent_ns > 1e9 * STALE_SECONDS
 
     def _come_back(self) -> None:
         """Connect anew: the same session if the server still knows it, the same latency, the same parameters."""

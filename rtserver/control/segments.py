@@ -7,19 +7,15 @@ from typing import Any
 
 from rtserver import _engine
 from rtserver.control.sessions import Session
+from rtserver.worker.messages import FLOAT_PARAMETERS
 
 PARAMETERS = (
-    "mix",
-    "output_gain_db",
-    "input_gain_db",
-    "gate_db",
-    "temperature",
+    *FLOAT_PARAMETERS,
     "bypass",
     "fallback",
     "decoder",
     "seed",
-    "panic",
-)
+)  # fields of the header; `panic` is a counter beside them
 FALLBACKS = ("dry", "silence")
 
 
@@ -28,48 +24,53 @@ def create(session: Session) -> None:
     session.segment_name = _engine.Segment.name_for(os.getpid(), session.number, session.generation)
     session.segment = _engine.Segment.create(session.segment_name, **session.geometry)
     for name, value in session.parameters.items():
-        session.segment.set(name, value)
+        session.segment.set(name, typed(name, value))
+
+
+def typed(name: str, value: float | int) -> float | int:
+    """A parameter's value in the type of its field."""
+    return float(value) if name in FLOAT_PARAMETERS else int(value)
 
 
 def close(session: Session) -> None:
     """Tell the client that this segment is over, and free its name."""
     if session.segment is not None:
-        session.segment.close_by_server()
+        session.segment.set("closed_by_server", 1)
         session.segment.unlink()
         session.segment = None
 
 
 def forget_name(session: Session) -> None:
     """Unlink once the client has it mapped: memory without a name can't leak, whoever dies."""
-    if session.segment is not None and session.segment.client_pid:
+    if session.segment is not None and session.segment.get("client_pid"):
         session.segment.unlink()
 
 
 def described(session: Session) -> dict[str, Any]:
     """The header of a segment as plain values; what the worker last told, for a remote session."""
-    if session.segment is not None:
-        return dict(session.segment.describe())
-    return session.worker_stats
+    if session.segment is None:
+        return session.worker_stats
+    header = dict(session.segment.describe())
+    header["misses_by_cause"] = dict(zip(_engine.MISS_CAUSES, header["misses_by_cause"], strict=True))
+    return header
 
 
 def remember(session: Session) -> None:
     """Keep what the client has set, for its next segment."""
     if session.segment is not None:
-        now = session.segment.describe()
-        session.parameters.update({name: now[name] for name in PARAMETERS if name in now and name != "panic"})
+        session.parameters.update({name: session.segment.get(name) for name in PARAMETERS})
 
 
 def set_parameter(session: Session, name: str, value: float | int) -> None:
     """Write a parameter; `panic` is a counter, so that each one is seen."""
     if name == "panic":
-        if value:
-            session.segment.set("panic", session.segment.describe()["panic"] + 1)
+        session.segment.set(name, (session.segment.get(name) + int(value)) % 2**32)
     else:
-        session.segment.set(name, value)
+        session.segment.set(name, typed(name, value))
 
 
 def closed_by_client(session: Session) -> bool:
-    return session.segment is not None and bool(session.segment.describe()["closed_by_client"])
+    return session.segment is not None and bool(session.segment.get("closed_by_client"))
 
 
 def sweep() -> int:

@@ -43,7 +43,6 @@ class Session:
     waiting_since: float = 0.0
     last_heard: float = field(default_factory=time.monotonic)
     worker_stats: dict[str, Any] = field(default_factory=dict)
-    lost_stats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def remote(self) -> bool:
@@ -55,10 +54,11 @@ class Session:
         return {
             "session": self.number,
             "generation": self.generation,
-            "rate_hz": self.rate_hz,
+            "sample_rate_hz": self.rate_hz,
             "max_block_frames": self.max_block_frames,
             "channels": self.channels,
             "latency": self.parts.to_dict(),
+            "transport": "remote" if self.remote else "shm",
         }
 
     def why_over(self, now: float) -> str:

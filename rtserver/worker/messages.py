@@ -14,6 +14,8 @@ import numpy.typing as npt
 Kind = Literal["loopback", "identity16k", "model"]
 Weights = dict[str, npt.NDArray[np.float32]]
 
+FLOAT_PARAMETERS = ("mix", "output_gain_db", "input_gain_db", "gate_db", "temperature")  # the rest are integers
+
 
 @dataclass(frozen=True)
 class WorkerOptions:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rtserver.worker.encoder_thread import Echo, EncoderThread, HopEncoder
 from rtserver.worker.messages import (
+    FLOAT_PARAMETERS,
     CloseSession,
     LoadModel,
     ModelLoaded,
@@ -70,7 +71,7 @@ class Worker:
         self._hub_error = ""
         try:
             self._hub = _engine.RemoteHub(options.audio_host, 0, options.key)
-        except (OSError, RuntimeError) as error:
+        except (AttributeError, OSError, RuntimeError) as error:
             self._hub_error = str(error)
         self._encoder = EncoderThread(self._native, options.realtime)
         self._models: dict[str, _LoadedModel] = {}
@@ -82,11 +83,10 @@ class Worker:
     def run(self) -> None:
         """Serve until told to stop or until the control process is gone."""
         self._encoder.start()
-        self._pipe.send(
-            Ready(os.getpid(), bool(self._native.realtime_granted), self._hub.port if self._hub else 0, self._isa)
-        )
+        audio_port = self._hub.port if self._hub else 0
         due = time.monotonic()
         try:
+            self._pipe.send(Ready(os.getpid(), bool(self._native.realtime_granted), audio_port, self._isa))
             while self._encoder.alive:
                 if self._pipe.poll(max(0.0, due - time.monotonic())):
                     message = self._pipe.recv()
@@ -120,7 +120,7 @@ class Worker:
             case SetParameter(session=session, name=name, value=value):
                 segment = self._remote.get(session)
                 if segment is not None:
-                    segment.set(name, value)
+                    _set(segment, name, value)
 
     def _load(self, message: LoadModel) -> None:
         error = ""
@@ -147,7 +147,7 @@ class Worker:
                     raise RuntimeError(f"no socket for remote audio: {self._hub_error}")
                 segment = _engine.Segment.create(None, **message.geometry)
                 for name, value in message.parameters.items():
-                    segment.set(name, value)
+                    _set(segment, name, value)
                 self._remote[session] = segment
             self._encoder.add(session, model.open_stream())
             self._native.open_session(
@@ -183,10 +183,17 @@ class Worker:
         return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
 
 
+def _set(segment: Any, name: str, value: float) -> None:
+    """Write a parameter in the type of its field; `panic` is a counter."""
+    if name == "panic":
+        value = (segment.get(name) + int(value)) % 2**32
+    segment.set(name, float(value) if name in FLOAT_PARAMETERS else int(value))
+
+
 def main(pipe: Connection, options: WorkerOptions) -> None:
     """Entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the control process says when
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # may reach the whole group; the control process says when to end
+        signal.signal(number, signal.SIG_IGN)
     gc.disable()  # a collection holds the interpreter, and with it the encoder thread, for milliseconds
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtserver import osc
-from rtserver.client import Bridge, NoServer
+from rtserver.client import Bridge, NoServer, ServerRefused
 from rtserver.connection import ControlConnection
 from tests.server.harness import eventually, noise, through
 
@@ -52,8 +52,8 @@ def test_a_flood_is_dropped_and_others_are_heard(server):
 
 def test_a_keyed_server_hears_only_who_has_the_key(start_server):
     server = start_server("--model", "loopback", key="a secret")
-    for key in (None, b"another"):
-        with pytest.raises(NoServer), ControlConnection(port=server.port, key=key) as stranger:
+    for key, answer in ((None, ServerRefused), (b"another", NoServer)):
+        with pytest.raises(answer, match="the same --key"), ControlConnection(port=server.port, key=key) as stranger:
             stranger.request(osc.StatusRequest(), osc.StatusReply, timeout_s=0.6)
     counted = dropped(server)
     assert counted["unsealed"] > 0 and counted["forged"] > 0
