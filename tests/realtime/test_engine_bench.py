@@ -9,7 +9,22 @@ import pytest
 from rtserver.bench import decoder
 from rtserver.errors import UserError
 
-FIELDS = ["device", "isa", "precision", "layers", "residual_channels", "skip_channels", "slots", "samples_per_second", "aggregate_samples_per_second", "times_realtime", "torch_times_realtime", "speedup_over_torch", "weight_bytes_per_sample", "roofline_ratio"]
+FIELDS = [
+    "device",
+    "isa",
+    "precision",
+    "layers",
+    "residual_channels",
+    "skip_channels",
+    "slots",
+    "samples_per_second",
+    "aggregate_samples_per_second",
+    "times_realtime",
+    "torch_times_realtime",
+    "speedup_over_torch",
+    "weight_bytes_per_sample",
+    "roofline_ratio",
+]
 
 
 def test_three_columns_in_one_run() -> None:
