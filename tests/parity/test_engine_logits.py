@@ -69,6 +69,28 @@ def test_logits_match_pytorch(name: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_gate_keeps_its_stated_error(isa: str, sign: float) -> None:
+    """sigmoid(a) tanh(b) to 3e-7, saturated and tiny arguments too: a network wired so that it is the first logit."""
+    config = {"blocks": 1, "layers": 1, "residual_channels": 1, "skip_channels": 1, "kernel_size": 2, "classes": 256}
+    config |= {"latent_channels": 2, "hop_samples": 1}
+    module = TorchDecoder(DecoderConfig(1, 1, 1, 1), 2, 1)
+    weights = {k: np.zeros(v.shape, np.float32) for k, v in module.state_dict().items()}
+    weights["layers.0.latent.weight"][:, :, 0] = np.eye(2)
+    weights["layers.0.skip.weight"][:] = sign  # a ReLU follows: one sign of b at a time
+    weights["output.weight"][:] = weights["logits.weight"][:] = 1.0
+    rng = np.random.default_rng(0)
+    scales = 10.0 ** rng.uniform(-6, 2.5, (20_000, 2))
+    latents = (scales * rng.choice([-1.0, 1.0], scales.shape)).astype(np.float32)
+    a, b = latents.astype(np.float64).T
+    with np.errstate(over="ignore"):
+        expected = np.maximum(sign * np.tanh(b) / (1.0 + np.exp(-a)), 0.0)
+    found = _engine.Decoder(config, weights, isa=isa).logits(latents, np.zeros(len(latents), np.uint8))[:, 0]
+    assert expected.max() > 0.999
+    assert np.abs(found - expected).max() < 3e-7
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_generated_codes_continue_whatever_the_calls(isa: str) -> None:
     """Hops one by one, in twos, all at once: the same codes. The hop (33) is no multiple of the chunk (16)."""
     config, _, weights = build("between", gain=4.0)
