@@ -149,6 +149,10 @@ class Segment:
         """Unlink segments of servers that are no more; how many."""
 
     @staticmethod
+    def unlink_name(name: str) -> None:
+        """Remove the name of a segment whose maker has died."""
+
+    @staticmethod
     def layout() -> dict[str, tuple[int, int]]:
         """(offset, bytes) of every header field."""
 

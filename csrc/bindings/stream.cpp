@@ -567,6 +567,7 @@ void bind_stream(py::module_& m) {
       .def_static("open", &Segment::open, py::arg("name"))
       .def_static("name_for", &Segment::name_for, py::arg("server_pid"), py::arg("session"), py::arg("generation"))
       .def_static("sweep_stale", &Segment::sweep_stale)
+      .def_static("unlink_name", &Segment::unlink_name, py::arg("name"))
       .def_static("layout", &layout)
       .def("unlink", &Segment::unlink)
       .def_property_readonly("name", &Segment::name)

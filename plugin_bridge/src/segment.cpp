@@ -257,6 +257,12 @@ void Segment::unlink() noexcept {
 #endif
 }
 
+void Segment::unlink_name([[maybe_unused]] const std::string& name) noexcept {
+#if !defined(_WIN32)
+  shm_unlink(name.c_str());
+#endif
+}
+
 Segment::~Segment() {
   if (owner_) unlink();
   if (!memory_) return;

@@ -96,8 +96,9 @@ class Worker:
                 elif time.monotonic() >= due:
                     due = time.monotonic() + REPORT_SECONDS
                     self._pipe.send(self._report())
-        except (EOFError, BrokenPipeError, ConnectionError):
-            pass  # the control process is gone
+        except (EOFError, BrokenPipeError, ConnectionError):  # the control process is gone: nobody else would tidy up
+            for segment in self._shared.values():
+                segment.unlink_name(segment.name)
         finally:
             self._shut_down()
 
@@ -178,7 +179,8 @@ class Worker:
         self._remote.pop(session, None)
 
     def _report(self) -> Report:
-        sessions = {session: dict(self._native.stats(session)) for session in [*self._shared, *self._remote]}
+        served = set(self._native.sessions())
+        sessions = {session: dict(self._native.stats(session)) for session in served & {*self._shared, *self._remote}}
         audio = dict(self._hub.stats()) if self._hub is not None else {}
         return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
 

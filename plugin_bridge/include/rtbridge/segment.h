@@ -54,6 +54,8 @@ class Segment {
   // Unlinks segments whose server is not alive any more; gives how many. Linux only (others can't be listed).
   static int sweep_stale() noexcept;
 
+  // For the worker, when the control process that made the segment has died.
+  static void unlink_name(const std::string& name) noexcept;
   void unlink() noexcept;  // [control thread] the name goes; mappings stay
   const std::string& name() const noexcept { return name_; }
   bool is_private() const noexcept { return name_.empty(); }
