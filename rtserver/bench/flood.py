@@ -1,7 +1,7 @@
 """A flood of OSC messages on a control port, from a process of its own: `python -m rtserver.bench.flood PORT RATE`.
 
 Every message is one that a controller could send: parameters that don't change the sound, status queries, and one in
-ten malformed. Prints one JSON object when standard input closes or after SECONDS.
+ten malformed. Prints a line when it begins, and one JSON object when standard input closes or after SECONDS.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def main(port: int, rate: float, seconds: float = 3600.0, session: int = 1, host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect((host, port))
         sender.setblocking(False)
+        print("flooding", flush=True)  # whoever measures waits for this
         started_s = time.monotonic()
         while (elapsed_s := time.monotonic() - started_s) < seconds:
             for _ in range(int(rate * elapsed_s) - sent):

@@ -127,6 +127,9 @@ class Stream:
     bridges: list[Any]
     latency: LatencyParts
     turns: list[Turn] = field(default_factory=list)
+    unanswered: list[int] = field(
+        default_factory=list
+    )  # blocks a client whose round trip was not over at the turn's end
     first_sound_s: float | None = None
     delay: signals.Delay | None = None
 
@@ -149,8 +152,9 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
         resident_mb = server.resident_mb()
         report = {**describe(options, streams[options.model]), "resident_mb": resident_mb}
         report["worker"] = status.get("worker", {})
+        report["device"] = report["worker"].get("device", "cpu")
         if options.alternate_with:
-            report["alternate"] = describe(options, streams[options.alternate_with])
+            report["alternate"] = {**describe(options, streams[options.alternate_with]), "first_sound_s": None}
         if len(list(plan(options))) > 1:
             report["turns"] = [turn.summary() for stream in streams.values() for turn in stream.turns]
     report["machine"] = machine.describe()
@@ -221,6 +225,9 @@ def perform(
         pool = stack.enter_context(ThreadPoolExecutor(len(sources)))
         jobs = zip(stream.bridges, sources, strict=True)
         runs = list(pool.map(lambda job: _drive(job[0], job[1], sizes, options.rate_hz), jobs))
+    # What a turn's last blocks waited for was the next turn's first: the pause between is no round trip.
+    trips = [run.round_trip_us[late:] for run, late in zip(runs, stream.unanswered or [0] * len(runs), strict=True)]
+    stream.unanswered = [max(0, run.blocks - len(run.round_trip_us)) for run in runs]
     misses = [miss for run in runs for miss in run.misses]
     stalls_ns = runs[0].stalls_ns
     if stream.first_sound_s is None:
@@ -231,7 +238,7 @@ def perform(
         stream.model,
         flood,
         frames / options.rate_hz,
-        np.concatenate([run.round_trip_us for run in runs]),
+        np.concatenate(trips),
         np.concatenate([run.lateness_us for run in runs]),
         sum(run.blocks for run in runs),
         misses,
@@ -357,6 +364,8 @@ def _flood(rate: int, port: int, session: int) -> Iterator[_Flooding]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None
+    process.stdout.readline()
     try:
         yield told
     finally:

@@ -159,7 +159,7 @@ def show_stream(report: dict[str, Any]) -> None:
     row(
         "stolen by the machine's host", lambda column: "?" if column["steal_ms"] is None else f"{column['steal_ms']} ms"
     )
-    row("first sound", lambda column: f"{column['first_sound_s']} s")
+    row("first sound", lambda column: "-" if column["first_sound_s"] is None else f"{column['first_sound_s']} s")
     console.print(table)
     if report.get("resident_mb") is not None:
         console.print(f"server: {report['resident_mb']} MB resident; {report['machine']['processor']}", style="dim")

@@ -107,8 +107,10 @@ def _leave(out: Path, turn: Turn, report: dict[str, Any], what: str) -> None:
         raise UserError(f"can't write to {out}: {error}; give another folder") from None
     tracks = pitch.track(source, RATE_HZ), pitch.track(output[: len(source)], RATE_HZ)
     agreement = pitch.agreement(*tracks)
-    report = {**report, "input": what, "pitch_agreement": asdict(agreement)}
-    (out / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
+    # JSON has no NaN: a figure that could not be had is null.
+    figures = {name: value if np.isfinite(value) else None for name, value in asdict(agreement).items()}
+    report = {**report, "input": what, "pitch_agreement": figures}
+    (out / "demo.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
     told = (
         f"{agreement.within_50_cents:.0%} of voiced frames within 50 cents"
         f" ({agreement.within_50_cents_any_octave:.0%} in any octave; by chance {agreement.chance:.0%})"
@@ -122,15 +124,17 @@ def _leave(out: Path, turn: Turn, report: dict[str, Any], what: str) -> None:
     run = "rtserver" if sys.prefix == sys.base_prefix else str(Path(sys.prefix, "bin", "rtserver"))
     if Path(run).is_relative_to(Path.cwd()):
         run = str(Path(run).relative_to(Path.cwd()))
-    print("\nTry next:")
+    model = report["model"]
+    steps = [
+        ("make demo CLIP=my.wav", "a recording of yours"),
+        (f"{run} translate my.wav --model {model} -o out/mine.wav", "a whole file"),
+        (f"{run} --model {model} --port 9000", "a server for hosts and programs"),
+        (f"{run} bench stream --model {model}", "latency and misses on this machine"),
+    ]
     if misses > 0.01 * report["blocks"]:
-        print(f"  {run} doctor                                    why blocks were missed, what to fix")
-    print(
-        f"  make demo CLIP=my.wav                        a recording of yours\n"
-        f"  {run} translate my.wav --model {report['model']} -o my-piano.wav\n"
-        f"  {run} --model {report['model']} --port 9000   a server for DAWs and programs\n"
-        f"  {run} bench stream --model {report['model']}  its latency and misses on this machine"
-    )
+        steps.insert(0, (f"{run} doctor", "why blocks were missed, and what to fix"))
+    width = max(len(command) for command, _ in steps)
+    print("\nTry next:", *(f"  {command:<{width}}  {why}" for command, why in steps), sep="\n")
 
 
 def run() -> int:

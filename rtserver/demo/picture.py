@@ -39,7 +39,8 @@ def draw(
             panel.plot(
                 other.times_s, _voiced(other), color="white", linewidth=1.0, alpha=0.8, label="pitch of the input"
             )
-        panel.plot(track.times_s, _voiced(track), ".", color="#ff3b6b", markersize=3.0, label="pitch")
+        panel.plot(track.times_s, _voiced(track), ".", color="#00e5ff", markersize=3.0, label="pitch")
+        panel.set_facecolor("black")
         panel.set_ylabel(f"{name}: frequency (Hz)")
         panel.legend(loc="upper right", framealpha=0.7)
     panels[0].set_title(title, loc="left")
