@@ -65,6 +65,9 @@ class OnnxEncoder:
 
     def __init__(self, graph: bytes, config: EncoderConfig, device: str = "cpu", threads: int = 1) -> None:
         self._open(open_session(graph, device, threads), config)
+        for _ in range(2):  # ONNX Runtime sizes its arena in the first runs; a stream's first hops must not wait for it
+            self._run()
+        self.reset()
 
     def fork(self) -> OnnxEncoder:
         """Another stream, fresh, on the same session."""

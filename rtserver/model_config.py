@@ -6,8 +6,9 @@ and the C++ engine are all built from. Nothing here imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
 MuLawKind = Literal["rounded", "published"]
 

@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
             Optional[list[str]],  # noqa: UP045
             typer.Option(metavar="NAME", help="Decoder to play; may be repeated, or `all`. By default the first."),
         ] = None,
-        seed: Annotated[int, typer.Option(min=0, help="Of the random numbers: same seed, same output.")] = 0,
+        seed: Annotated[
+            int, typer.Option(min=0, max=2**31 - 1, help="Of the random numbers: same seed, same output.")
+        ] = 0,
         temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="Of sampling; 0 takes the likeliest.")] = 1.0,
         rate: Annotated[
             Optional[int],  # noqa: UP045
@@ -44,8 +46,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Translate audio files of any rate and channel count.
 
-        A folder's tree is mirrored below OUT. Run again, the command skips what it has already done with the same
-        input, model and settings, and so resumes where it stopped.
+        A folder's tree is mirrored below OUT. Run again, it resumes: what is done with the same settings is skipped.
         """
         from rtserver.model_file import load
         from rtserver.pipeline import Translator
