@@ -1,6 +1,6 @@
 """Measures the latency table of the README: `python -m benchmarks.latency_table [--write]`.
 
-Every row is one `bench stream` on a server of its own. With --write the table replaces the one in README.md, between
+Every figure comes from `bench stream` on a server of its own. With --write the table replaces the one in README.md, between
 its two markers.
 """
 
@@ -18,7 +18,7 @@ from rtserver.bench.stream import StreamOptions, run_stream
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- latency table: python -m benchmarks.latency_table --write -->", "<!-- end of latency table -->"
 
-# (sample rate, block) of the probes; instruments are measured at the middle one, and for longer.
+# (sample rate, block) of the probes; instruments are measured at 48 kHz and 128 frames, and for longer.
 HOSTS: list[tuple[int, int | str]] = [
     *((44100, block) for block in (64, 128, 441, 1024, "varying")),
     *((48000, block) for block in (64, 128, 441, 1024, "varying")),
@@ -26,47 +26,67 @@ HOSTS: list[tuple[int, int | str]] = [
 ]
 
 
-def rows(probe_seconds: float, model_seconds: float, quick: bool) -> list[dict[str, Any]]:
-    """Measure everything, telling what is going on."""
-
-    def measure(model: str, rate_hz: int, block: int | str, seconds: float) -> dict[str, Any]:
-        print(f"{model} at {rate_hz} Hz, blocks of {block} ...", file=sys.stderr, flush=True)
-        return run_stream(
-            StreamOptions(model, rate_hz, block, seconds), lambda line: print(f"  {line}", file=sys.stderr)
-        )
-
-    hosts = [(48000, 128)] if quick else HOSTS
-    measured = [measure(model, *host, probe_seconds) for host in hosts for model in model_file.PROBES]
-    return [*measured, *(measure(name, 48000, 128, model_seconds) for name in model_file.shipped())]
+Report = dict[str, Any]
 
 
-def table(reports: list[dict[str, Any]]) -> str:
-    """Markdown, with machine and commit."""
+def measure(model: str, rate_hz: int, block: int | str, seconds: float, beside: str | None = None) -> Report:
+    """One `bench stream`, telling what is going on."""
+    print(f"{model} at {rate_hz} Hz, blocks of {block} ...", file=sys.stderr, flush=True)
+    options = StreamOptions(model, rate_hz, block, seconds, alternate_with=beside)
+    return run_stream(options, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+
+
+def probe_table(pairs: list[tuple[Report, Report]]) -> list[str]:
+    """Markdown rows of (loopback, identity16k) for each host."""
     lines = [
-        "| host | model | latency reported | measured | round trip p50 / p99 / p99.9 / max | misses | steal |",
-        "|---|---|---|---|---|---|---|",
+        "| host | loopback: reported, measured | identity16k: reported, measured | round trip p50 / p99 / p99.9 / max"
+        " | misses (loopback, identity16k) | steal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for loopback, identity in pairs:
+        exact = "bit-exact" if loopback["bit_exact"] else "NOT bit-exact"
+        lines.append(
+            f"| {loopback['sample_rate_hz'] / 1000:g} kHz, {loopback['block_frames']}"
+            f" | {_frames(loopback)}, {exact} | {_frames(identity)} ({identity['latency_ms']:.1f} ms)"
+            f" | {_trips(identity)} | {_misses(loopback)}, {_misses(identity)} | {_steal(loopback, identity)} |"
+        )
+    return lines
+
+
+def model_table(reports: list[Report]) -> list[str]:
+    """Markdown rows of shipped models, each with identity16k played in turn."""
+    lines = [
+        "| instrument at 48 kHz, 128 | latency | round trip p50 / p99 / p99.9 / max | misses | identity16k in turn | steal |",
+        "|---|---|---|---|---|---|",
     ]
     for report in reports:
-        parts, trip = report["latency_frames"], report["round_trip_us"]
-        measured = "-" if parts["measured"] is None else f"{parts['measured']:g}"
-        if report["bit_exact"] is not None:
-            measured += ", bit-exact" if report["bit_exact"] else ", not bit-exact"
-        steal = "?" if report["steal_ms"] is None else f"{report['steal_ms']:.0f} ms"
-        causes = ", ".join(f"{cause} {count}" for cause, count in report["misses_by_cause"].items())
+        beside = report["alternate"]
         lines.append(
-            f"| {report['sample_rate_hz'] / 1000:g} kHz, {report['block_frames']} | {report['model']}"
-            f" | {parts['reported']} frames, {report['latency_ms']:.1f} ms | {measured}"
-            f" | {' / '.join(f'{trip[mark] / 1000:.2f}' for mark in ('p50', 'p99', 'p999', 'max'))} ms"
-            f" | {report['misses']} of {report['blocks']}{f' ({causes})' if causes else ''}"
-            f" | {steal} |"
+            f"| {report['model']}, {report['seconds']:g} s | {report['latency_frames']['reported']} frames,"
+            f" {report['latency_ms']:.1f} ms | {_trips(report)} | {_misses(report)} | {_misses(beside)}"
+            f" | {_steal(report, beside)} |"
         )
-    where = machine.describe()
-    seconds = sorted({round(report["seconds"]) for report in reports})
-    lines.append(
-        f"\n{where['processor']}, {where['cores']} cores, {where['system']}, commit {where['commit']};"
-        f" {' and '.join(map(str, seconds))} s a row, shared memory, margin `{reports[0]['margin']}`."
-    )
-    return "\n".join(lines)
+    return lines
+
+
+def _frames(report: Report) -> str:
+    parts = report["latency_frames"]
+    return f"{parts['reported']}, {'none' if parts['measured'] is None else format(parts['measured'], 'g')}"
+
+
+def _trips(report: Report) -> str:
+    trip = report["round_trip_us"]
+    return " / ".join(f"{trip[mark] / 1000:.1f}" for mark in ("p50", "p99", "p999", "max")) + " ms"
+
+
+def _misses(report: Report) -> str:
+    causes = ", ".join(f"{cause} {count}" for cause, count in report["misses_by_cause"].items())
+    return f"{report['misses']} of {report['blocks']}{f' ({causes})' if causes else ''}"
+
+
+def _steal(*reports: Report) -> str:
+    steals = [report["steal_ms"] for report in reports]
+    return "?" if None in steals else f"{sum(steals):.0f} ms"
 
 
 def main() -> None:
@@ -76,7 +96,21 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=8.0, help="of each probe")
     arguments.add_argument("--model-seconds", type=float, default=60.0, help="of each shipped model")
     asked = arguments.parse_args()
-    made = table(rows(asked.seconds, asked.model_seconds, asked.quick))
+    hosts = [(48000, 128)] if asked.quick else HOSTS
+    loopback, identity = model_file.PROBES
+    probes = [tuple(measure(probe, *host, asked.seconds) for probe in (loopback, identity)) for host in hosts]
+    models = [measure(name, 48000, 128, asked.model_seconds, identity) for name in model_file.shipped()]
+    where = machine.describe()
+    made = "\n".join(
+        [
+            *probe_table([(first, second) for first, second in probes]),
+            *([""] if models else []),
+            *(model_table(models) if models else []),
+            "",
+            f"{where['processor']}, {where['cores']} cores, {where['system']}, commit {where['commit']}; shared memory,"
+            f" margin `live`, {asked.seconds:g} s of each probe.",
+        ]
+    )
     print(made)
     if asked.write:
         before, _, rest = README.read_text().partition(BEGIN)
