@@ -119,7 +119,7 @@ class Bridge:
         had. ValueError if the block is larger than announced or has other channels.
         """
         try:
-            return cast(Frames, self._native.process(np.ascontiguousarray(block, dtype=np.float32)))
+            return self._native.process(np.ascontiguousarray(block, dtype=np.float32))
         except RuntimeError as error:
             raise UserError(f"the stream broke off: {error}; start again with a running server") from None
 

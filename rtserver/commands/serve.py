@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -88,6 +90,9 @@ def run(
     from rtserver.control.server import ServerOptions, serve
 
     console = Console(stderr=True, quiet=quiet, highlight=False)
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("rtserver").setLevel(level)
     models = models or default_models(console)
     options = ServerOptions(tuple(models), host, port, key, margin, temperature=temperature)
     with console.status("starting") as spinner:

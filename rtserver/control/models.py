@@ -1,9 +1,16 @@
-"""The models being served: packs named on the command line, and the probes, which are always there."""
+"""The models being served: packs named on the command line, and the probes, which are always there.
+
+Packs are read in a process of their own that ends afterwards: torch's memory goes with it, and a file that brings the
+reader down doesn't bring the server down.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 from rtserver.errors import UserError
@@ -44,7 +51,40 @@ def probe(kind: Kind) -> ServedModel:
 
 
 def load(path_or_name: str) -> ServedModel:
-    """Read a pack, check it, and make it ready for the worker. Slow: run it in a thread. UserError if refused."""
+    """Read a pack in another process, check it, and make it ready for the worker. Slow. UserError if refused."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    reader = context.Process(target=_read_and_send, args=(theirs, path_or_name), name="rtserver-reader", daemon=True)
+    reader.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        reader.join()
+        raise UserError(
+            f"{path_or_name}: reading it ended with status {reader.exitcode}; is there enough memory?", 1
+        ) from None
+    finally:
+        ours.close()
+        reader.join()
+    if isinstance(answer, ServedModel):
+        return answer
+    raise UserError(str(answer))
+
+
+def _read_and_send(pipe: Connection, path_or_name: str) -> None:
+    """The reader process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pipe.send(read(path_or_name))
+    except UserError as error:
+        pipe.send(str(error))
+    except Exception as error:
+        pipe.send(f"{path_or_name} can't be read: {type(error).__name__}: {error}; is it a model of this version?")
+
+
+def read(path_or_name: str) -> ServedModel:
+    """Read a pack here."""
     from rtserver import encoder_graph, model_file
 
     model = model_file.load(path_or_name)
@@ -101,7 +141,7 @@ class Catalog:
                 self.default = model.name
 
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(list(self._models.values()))
+        return iter(sorted(self._models.values(), key=lambda model: model.kind != "model"))
 
     def find(self, name: str) -> ServedModel:
         """The model of that name, with or without `.pt`; "" is the default. UserError if it isn't served."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ from rtserver.worker.messages import (
     SetParameter,
     WorkerOptions,
 )
+
+log = logging.getLogger(__name__)
 
 CONTROL_NICE = 5  # the control process yields to audio, its own worker's and everybody's
 TICK_SECONDS = 0.25
@@ -233,7 +236,7 @@ class Server:
 
     def _on_worker_exit(self, why: str) -> None:
         """The worker died: every segment is over; clients play dry, come back and get a new generation."""
-        print(f"rtserver: the audio worker ended ({why}); starting it anew", file=sys.stderr, flush=True)
+        log.warning("the audio worker ended (%s); starting it anew", why)
         if self.worker is None and self._supervisor.restarts >= 3:
             self._fail(UserError(f"the audio worker can't start ({why}); `rtserver doctor` looks for the cause", 1))
         self.worker = None
@@ -341,7 +344,7 @@ class Server:
         if self.state != "ready" or self.worker is None or {m.name for m in self.catalog} - self.worker_models:
             raise _Refused("loading", "the server is still loading its models; try again in a moment")
         for known in self.sessions.values():
-            if known.address == address and known.request == event:  # the datagram, or our answer, was repeated or lost
+            if known.answers(address, event, time.monotonic()):  # our first answer was lost, or isn't there yet
                 return known if known.state == "running" else None
         model = self.catalog.find(event.model)
         margin = event.margin or self.options.margin
@@ -428,15 +431,30 @@ class Server:
             )
         )
         await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+        self._openings.pop(session.number, None)
         why_not = opening.result() if opening.done() else "the audio worker does not answer"
+        if self.worker is None:
+            raise _Refused("loading", "the audio worker is being started anew; try again in a moment")
         if why_not:
             raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
         session.state = "running"
-        session.last_heard = time.monotonic()
+        session.running_since = session.last_heard = time.monotonic()
+        log.info(
+            "session %d.%d: %s, %s, %d Hz, blocks of %d, %d channels, from %s",
+            session.number,
+            session.generation,
+            session.model.name,
+            session.transport,
+            session.rate_hz,
+            session.max_block_frames,
+            session.channels,
+            f"process {session.client_pid}" if not session.remote else session.address[0],
+        )
 
     def _end(self, session: Session, why: str) -> None:
         if self.sessions.pop(session.number, None) is None:
             return
+        log.info("session %d ended: %s", session.number, why)
         segments.close(session)
         self._supervisor.send(CloseSession(session.number))
         opening = self._openings.pop(session.number, None)

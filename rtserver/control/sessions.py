@@ -16,6 +16,7 @@ from rtserver.latency import LatencyParts
 MAX_SESSIONS = 32
 RESUME_SECONDS = 30.0  # a session whose worker died waits so long for its client
 SILENT_SECONDS = 10.0  # a remote client that sends nothing for so long is gone
+REPEAT_SECONDS = 2.0  # an equal request within this time is a repetition, later a wish for a new generation
 MAX_EXTRA_MARGIN_MS = 500.0
 
 
@@ -40,6 +41,7 @@ class Session:
     segment: Any = None
     state: str = "opening"  # then "running"; "waiting" for its client after the worker died
     opened_at: float = field(default_factory=time.monotonic)
+    running_since: float = 0.0
     waiting_since: float = 0.0
     last_heard: float = field(default_factory=time.monotonic)
     worker_stats: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +62,11 @@ class Session:
             "latency": self.parts.to_dict(),
             "transport": "remote" if self.remote else "shm",
         }
+
+    def answers(self, address: Address, request: object, now: float) -> bool:
+        """Whether this session is the answer to a request that was merely sent again."""
+        fresh = self.state == "opening" or (self.state == "running" and now - self.running_since < REPEAT_SECONDS)
+        return fresh and self.address == address and self.request == request
 
     def why_over(self, now: float) -> str:
         """Why the session should end now; "" if it should not."""
