@@ -278,7 +278,7 @@ void Bridge::adopt_pending() noexcept {
   current_ = next;
   segment_ = next->segment.get();
   state_ = State::kIdle;
-  restarting_ = false;
+  restart_cause_ = RT_MISS_CAUSES;
   if (segment_) {
     input_ = segment_->input();
     output_ = segment_->output();
@@ -379,7 +379,7 @@ Status Bridge::submit(const float* in, uint32_t frames, uint64_t now_ns) noexcep
   };
   if (!room()) {
     if (!offline()) {
-      restarting_ = true;
+      restart_cause_ = RT_MISS_OVERRUN;
       request_epoch();
       return Status::kOk;
     }
@@ -458,7 +458,7 @@ uint32_t Bridge::miss_cause(int64_t from, uint32_t frames, uint64_t now_ns) cons
   const uint64_t beat = load_acquire(h.server_heartbeat_ns);
   if (load_acquire(h.closed_by_server) != 0 || (now_ns > beat && now_ns - beat > kHeartbeatStaleNs))
     return RT_MISS_SERVER;
-  if (restarting_) return RT_MISS_OVERRUN;
+  if (restart_cause_ != RT_MISS_CAUSES) return restart_cause_;
   if (state_ != State::kLive || from < static_cast<int64_t>(epoch_start_) || load_acquire(h.epoch_running) != epoch_)
     return RT_MISS_STARTING;
 
@@ -494,6 +494,19 @@ void Bridge::count_miss(uint32_t cause, uint64_t now_ns) noexcept {
   if (log_ && log_->miss_count < log_->misses.size()) log_->misses[log_->miss_count++] = {now_ns, frame_, cause};
 }
 
+// A server that is far behind would need longer to catch up than to start anew: what it still owes is late anyway.
+void Bridge::restart_if_far_behind(int64_t from, uint32_t frames, uint32_t cause) noexcept {
+  if (!segment_ || state_ != State::kLive || from < static_cast<int64_t>(epoch_start_)) return;
+  const rt_header& h = segment_->header();
+  const bool running = load_acquire(h.epoch_running) == epoch_;
+  const uint64_t written = running ? load_acquire(h.output_write_frame) : epoch_start_;
+  const int64_t behind = from + frames + fade_ - static_cast<int64_t>(written);
+  const int64_t allowed = std::max<int64_t>(config_.sample_rate_hz / 10, 2 * int64_t{config_.max_block_frames});
+  if (behind <= allowed) return;
+  if (restart_cause_ == RT_MISS_CAUSES) restart_cause_ = cause;
+  request_epoch();
+}
+
 void Bridge::harvest_round_trips() noexcept {
   const rt_header& h = segment_->header();
   if (blocks_submitted_ - harvested_ > RT_STAMPS) harvested_ = blocks_submitted_ - RT_STAMPS;
@@ -521,7 +534,8 @@ void Bridge::read_mix_parameters() noexcept {
   const float gain = from_db(parameter(Param::kOutputGainDb));
   const float wet = bypass ? 0.0f : gain * mix;
   const float dry = bypass ? 1.0f : gain * (1.0f - mix);
-  const float fallback = panicking_ || static_cast<uint32_t>(parameter(Param::kFallback)) == RT_FALLBACK_SILENCE ? 0.0f : 1.0f;
+  const float fallback =
+      panicking_ || static_cast<uint32_t>(parameter(Param::kFallback)) == RT_FALLBACK_SILENCE ? 0.0f : 1.0f;
   const uint32_t glide = 5 * fade_;
   if (!mixing_started_) {
     mixing_started_ = true;
@@ -590,11 +604,16 @@ Status Bridge::process_block(const float* in, float* out, uint32_t frames) noexc
     read_wet(from + frames, tail_.data(), fade_);
     tail_used_ = 0;
   } else {
-    count_miss(miss_cause(from, frames, now), now);
+    const uint32_t cause = miss_cause(from, frames, now);
+    count_miss(cause, now);
+    if (!offline()) restart_if_far_behind(from, frames, cause);
   }
   read_mix_parameters();
   mix_block(out, frames, ready);
-  if (presence_ == fade_) panicking_ = restarting_ = false;
+  if (presence_ == fade_) {
+    panicking_ = false;
+    restart_cause_ = RT_MISS_CAUSES;
+  }
   if (status != Status::kOk) std::fill_n(out, samples, 0.0f);
 
   frame_ += frames;

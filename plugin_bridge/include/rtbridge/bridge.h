@@ -126,6 +126,7 @@ class Bridge {
   void read_wet(int64_t from, float* target, uint32_t frames) const noexcept;
   uint32_t miss_cause(int64_t from, uint32_t frames, uint64_t now_ns) const noexcept;
   void count_miss(uint32_t cause, uint64_t now_ns) noexcept;
+  void restart_if_far_behind(int64_t from, uint32_t frames, uint32_t cause) noexcept;
   void read_mix_parameters() noexcept;
   void mix_block(float* out, uint32_t frames, bool ready) noexcept;
   void harvest_round_trips() noexcept;
@@ -153,9 +154,9 @@ class Bridge {
   State state_ = State::kIdle;
   uint32_t epoch_ = 0;
   uint64_t epoch_start_ = 0;
-  uint64_t origin_ = 0;      // frame of the last reset: everything before is silence, dry and wet
-  uint64_t frame_ = 0;       // next frame to be handed in
-  bool restarting_ = false;  // an overrun made this epoch necessary
+  uint64_t origin_ = 0;                      // frame of the last reset: everything before is silence, dry and wet
+  uint64_t frame_ = 0;                       // next frame to be handed in
+  uint32_t restart_cause_ = RT_MISS_CAUSES;  // of the miss that made this epoch necessary, until it is heard
   uint32_t panic_seen_ = 0;
   bool panicking_ = false;
   uint64_t blocks_submitted_ = 0, harvested_ = 0;
