@@ -140,7 +140,6 @@ std::shared_ptr<Segment> Segment::create(const std::string& name, const Geometry
   const size_t bytes = total_bytes(g);
   std::shared_ptr<Segment> s(new Segment);
   s->name_ = name;
-  s->owner_ = true;
   if (name.empty()) {
     void* memory = ::operator new(bytes, std::align_val_t{4096});
     std::memset(memory, 0, bytes);
@@ -155,7 +154,7 @@ std::shared_ptr<Segment> Segment::create(const std::string& name, const Geometry
 #else
     const int fd = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
     if (fd < 0) fail("shared memory " + name + " can't be created", errno);
-    s->unlinked_ = false;
+    s->owner_ = true;  // of the name, only now: one that was taken is somebody else's
     int error = ftruncate(fd, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
 #if defined(__linux__)
     // Pages are claimed now, so that a full /dev/shm is an error here and not a SIGBUS on the audio thread.
