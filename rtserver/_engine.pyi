@@ -250,3 +250,86 @@ class BlockDriver:
         of the calls, miss_times_ns, miss_frames, miss_causes, machine_stall_times_ns, machine_stalls_ns (over 0.5 ms),
         machine_stall_cores, start_ns, end_ns, realtime_granted.
         """
+
+# Remote audio (csrc/stream/remote_*, plugin_bridge)
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes: ...
+def encode_audio(
+    kind: str,
+    session: int,
+    epoch: int,
+    frame: int = 0,
+    audio: NDArray[np.float32] | None = None,
+    *,
+    concealed: int = 0,
+    offline: bool = False,
+    key: bytes | None = None,
+    nonce: int = 0,
+) -> bytes:
+    """A datagram of the audio socket. kind: "epoch", "epoch.reply", "audio" or "audio.reply"."""
+
+def parse_audio(datagram: bytes) -> dict[str, Any] | str:
+    """What the datagram says, or the reason for which it is refused. The seal is not checked."""
+
+class AudioSealChecker:
+    """Seals as the audio sockets check them: forged, stale or replayed; "" is authentic."""
+
+    def __init__(self, key: bytes, floor_nonce: int = 0) -> None: ...
+    def check(self, datagram: bytes, now_us: int) -> str: ...
+
+class JitterBuffer:
+    """One direction of a remote stream: packets in any order in, frames in order out, holes concealed."""
+
+    def __init__(self, window_frames: int, jitter_frames: int, fade_frames: int) -> None: ...
+    def push(self, frame: int, audio: NDArray[np.float32]) -> str:
+        """ "accepted", "late", "duplicate" or "too_far"."""
+
+    def pop(self) -> NDArray[np.float32]:
+        """Every frame that is certain by now."""
+
+    def reset(self, next_frame: int) -> None: ...
+    @property
+    def next_frame(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def duplicates(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def concealed(self) -> int: ...
+
+class RemoteHub:
+    """The server's UDP socket for audio. Plays the client's part on the private segments of remote sessions.
+
+    key: every packet must be sealed with it; None only on loopback. Raises RuntimeError if the socket can't be had.
+    """
+
+    def __init__(self, host: str, port: int = 0, key: bytes | None = None) -> None: ...
+    @property
+    def port(self) -> int: ...
+    def add(self, session: int, segment: Segment, jitter_frames: int) -> None: ...
+    def remove(self, session: int) -> bool: ...
+    def stats(self) -> dict[str, Any]:
+        """packets_received, packets_sent, and refused: counts by reason."""
+
+    def stop(self) -> None: ...
+
+class RemoteLink:
+    """The client's end of remote audio. Plays the server's part on the client's private segment.
+
+    Raises RuntimeError if the server's address is not known.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        server_host: str,
+        server_port: int,
+        session: int,
+        key: bytes | None = None,
+        jitter_frames: int = 0,
+    ) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def stop(self) -> None:
+        """The bridge sees a server that has left."""

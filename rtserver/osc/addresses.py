@@ -113,10 +113,9 @@ DEFAULTS: dict[str, float | int | str] = {
     "fallback": "dry",
 }
 
-CLIENT_PARAMETERS = frozenset({"mix", "output_gain_db", "bypass", "fallback"})
-"""Parameters that a remote client applies itself: the server forwards them to its address."""
+CLIENT_PARAMETERS = frozenset({"mix", "output_gain_db", "bypass", "fallback", "panic"})
+"""What a remote client does itself: the server forwards these to its address. A panic starts a new epoch there."""
 
-MARGINS = ("live", "balanced", "studio")
 LATENCY_PARTS = ("block", "resampling", "lookahead", "hop", "margin", "jitter", "reported", "fade")
 
 CONNECT = Message(
@@ -128,7 +127,7 @@ CONNECT = Message(
             "transport", "s", "how audio travels: shared memory, or OSC on the audio socket", choices=("shm", "osc")
         ),
         Argument("rate_hz", "i", "sample rate of the host", "Hz", 8000, 384000),
-        Argument("max_block_frames", "i", "largest block that the host will hand in", "frames", 1, 8192),
+        Argument("max_block_frames", "i", "largest block that the host will hand in", "frames", 1, 16384),
         Argument("channels", "i", "channels in and out; the network hears their mean", low=1, high=2),
         Argument(
             "client_pid", "i", "process to watch, so that a dead client's memory is freed", low=0, high=MAX_SESSION
@@ -137,10 +136,10 @@ CONNECT = Message(
         Argument("model", "s", 'name of a served model, or of a probe; "" is the first'),
     ),
     options=(
-        Argument("margin", "s", "how much time is kept for scheduling", choices=MARGINS),
+        Argument("margin", "s", 'time kept for scheduling: "live", "balanced", "studio", or milliseconds'),
         Argument("decoder", "s", "instrument to start with"),
         SEED,
-        Argument("jitter_ms", "f", "OSC audio only: delay kept for the network, both ways together", "ms", 0, 500),
+        Argument("jitter_ms", "f", "OSC audio only: delay kept for the network, both ways together", "ms", 0, 2000),
         Argument("session", "i", "resume this session with its parameters", low=1, high=MAX_SESSION),
     ),
     example='/rt/connect ,siiiiisss "shm" 48000 128 2 4711 0 "piano" "margin" "live"',
@@ -200,7 +199,9 @@ _SETTERS = tuple(
     for name, argument in PARAMETERS.items()
 )
 
-_EPOCH = Argument("epoch", "i", "which unbroken stretch of stream, from the client; 1, 2, ...", low=1, high=MAX_SESSION)
+_EPOCH = Argument("epoch", "i", "which unbroken stretch of stream; the client counts from 1", low=1, high=MAX_SESSION)
+_EPOCH_OR_NONE = Argument("epoch", "i", "as with audio; 0: none yet", low=0, high=MAX_SESSION)
+_OFFLINE = Argument("offline", "i", "1: a bounce, served after every live session", low=0, high=1)
 _FRAME = Argument("frame", "h", "index of the packet's first frame, counted from the epoch's start", "frames", 0, 2**62)
 _AUDIO = Argument(
     "audio", "b", f"1 to {AUDIO_FRAMES_MAX} frames, mono, float32, little-endian, at the session's rate", low=-1, high=1
@@ -210,15 +211,15 @@ _AUDIO_MESSAGES = (
         "/rt/<session>/epoch",
         "server",
         "Start an epoch; repeated until answered, then a sign of life.",
-        (_EPOCH,),
+        (_EPOCH_OR_NONE, _OFFLINE),
         (),
         "audio",
     ),
     Message(
         "/rt/<session>/epoch.reply",
         "client",
-        "The network is reset and waits for the epoch's first frame.",
-        (_EPOCH,),
+        "The network is reset and ready for this epoch's first frame; also the answer to a sign of life.",
+        (_EPOCH_OR_NONE,),
         (),
         "audio",
     ),

@@ -1,0 +1,40 @@
+// A UDP socket that never blocks, for IPv4 and IPv6: BSD sockets, or Winsock. Sending drops what the system won't take
+// at once: the stream above treats that as a loss like any other.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace rtbridge {
+
+struct Endpoint {
+  alignas(8) std::array<uint8_t, 28> address{};  // a sockaddr_in or sockaddr_in6
+  uint32_t bytes = 0;
+};
+
+class UdpSocket {
+ public:
+  // Both throw std::runtime_error naming host, port and the system's reason.
+  static UdpSocket bound(const std::string& host, uint16_t port);      // port 0: any free one
+  static UdpSocket connected(const std::string& host, uint16_t port);  // hears that one peer only
+  UdpSocket(UdpSocket&& other) noexcept;
+  UdpSocket& operator=(UdpSocket&&) = delete;
+  ~UdpSocket();
+
+  uint16_t port() const noexcept { return port_; }
+  bool wait(uint32_t timeout_ms) noexcept;  // [one receiving thread] true: something may be there
+  // The datagram's bytes (longer ones are cut to `capacity`), or -1 when there is none.
+  int receive(uint8_t* data, size_t capacity, Endpoint& from) noexcept;
+  bool send(const uint8_t* data, size_t bytes, const Endpoint& to) noexcept;
+  bool send(const uint8_t* data, size_t bytes) noexcept;  // connected sockets
+
+ private:
+  UdpSocket() = default;
+  static UdpSocket made(const std::string& host, uint16_t port, bool connect);
+
+  intptr_t handle_ = -1;
+  uint16_t port_ = 0;
+};
+
+}  // namespace rtbridge

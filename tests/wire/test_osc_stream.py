@@ -1,0 +1,430 @@
+"""Remote audio over 127.0.0.1: a bridge, its link, a hub and a worker session, and a network that misbehaves between.
+
+Offline bridges wait for every block, so these tests don't depend on the machine's speed.
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtserver import _engine
+from rtserver.latency import LatencyParts, compute
+
+KEY = b"correct horse battery staple"
+RATE = 48000
+BLOCK = 128
+SESSION = 5
+Audio = NDArray[np.float32]
+Fate = Callable[[bytes, random.Random], list[tuple[float, bytes]]]  # datagram -> (delay in seconds, datagram) ...
+
+
+def noise(frames: int, channels: int = 1) -> Audio:
+    random_ = np.random.default_rng(7)
+    return (0.3 * random_.standard_normal((frames, channels))).astype(np.float32)
+
+
+class Network:
+    """A UDP relay between link and hub that drops, doubles, delays or bends what passes."""
+
+    def __init__(self, hub_port: int, up: Fate | None = None, down: Fate | None = None) -> None:
+        self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.front.bind(("127.0.0.1", 0))
+        self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.back.connect(("127.0.0.1", hub_port))
+        self.port: int = self.front.getsockname()[1]
+        self.up, self.down = up, down
+        self.sent_up: list[bytes] = []
+        self.client: tuple[str, int] | None = None
+        self.random = random.Random(1)
+        self.closing = False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        waiting: list[tuple[float, bool, bytes]] = []
+        while not self.closing:
+            timeout = 0.02 if not waiting else max(0.0, min(w[0] for w in waiting) - time.monotonic())
+            for ready in select.select([self.front, self.back], [], [], min(timeout, 0.02))[0]:
+                try:
+                    datagram, sender = ready.recvfrom(2048)
+                except OSError:
+                    continue
+                going_up = ready is self.front
+                if going_up:
+                    self.client = sender
+                    self.sent_up.append(datagram)
+                fate = self.up if going_up else self.down
+                for delay, piece in fate(datagram, self.random) if fate else [(0.0, datagram)]:
+                    waiting.append((time.monotonic() + delay, going_up, piece))
+            now = time.monotonic()
+            for item in [w for w in waiting if w[0] <= now]:
+                waiting.remove(item)
+                if item[1]:
+                    self.back.send(item[2])
+                elif self.client:
+                    self.front.sendto(item[2], self.client)
+
+    def close(self) -> None:
+        self.closing = True
+        self.thread.join()
+        self.front.close()
+        self.back.close()
+
+
+class Rig:
+    """Everything of a remote session, in one process."""
+
+    def __init__(
+        self,
+        kind: str = "loopback",
+        channels: int = 1,
+        block: int = BLOCK,
+        key: bytes | None = None,
+        jitter_ms: float = 20.0,
+        up: Fate | None = None,
+        down: Fate | None = None,
+        hub_key: bytes | None = None,
+    ) -> None:
+        self.parts: LatencyParts = compute(RATE, block, 160, 0, "studio", jitter_ms=jitter_ms, probe=kind)
+        geometry = {
+            "session": SESSION,
+            "sample_rate_hz": RATE,
+            "max_block_frames": block,
+            "channels": channels,
+            "latency": self.parts.to_dict(),
+            "transport": "remote",
+        }
+        self.kind = kind
+        self.worker = _engine.Worker(realtime=False)
+        self.hub = _engine.RemoteHub("127.0.0.1", 0, hub_key or key)
+        self.server_segment = _engine.Segment.create(None, **geometry)
+        self.worker.open_session(SESSION, self.server_segment, kind)
+        self.hub.add(SESSION, self.server_segment, self.parts.jitter)
+        self.network = Network(self.hub.port, up, down)
+        self.segment = _engine.Segment.create(None, **geometry)
+        self.link = _engine.RemoteLink(self.segment, "127.0.0.1", self.network.port, SESSION, key, self.parts.jitter)
+        self.bridge = _engine.Bridge(RATE, block, channels, self.parts.reported, self.parts.fade)
+        self.bridge.offline = True
+        self.bridge.offline_deadline_ms = 5000
+        self.bridge.attach(self.segment)
+        self.encoding = threading.Thread(target=self._encode)
+        self.open = True
+        self.encoding.start()
+
+    def _encode(self) -> None:
+        while self.open:
+            hop = self.worker.wait_hop(20)
+            if hop is not None:
+                session, epoch, _, audio = hop
+                self.worker.push_latent(session, epoch, audio)
+
+    def play(self, audio: Audio, block: int = BLOCK) -> Audio:
+        assert self.bridge.wait_ready(5000)
+        out = [self.bridge.process(audio[at : at + block]) for at in range(0, len(audio), block)]
+        return np.concatenate(out)
+
+    def close(self) -> None:
+        self.bridge.detach()
+        self.link.stop()
+        self.network.close()
+        self.hub.stop()
+        self.open = False
+        self.encoding.join()
+        self.worker.stop()
+
+
+@contextmanager
+def rig(**options: object) -> Iterator[Rig]:
+    made = Rig(**options)  # type: ignore[arg-type]
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["open", "sealed"])
+@pytest.mark.parametrize("block", [64, 441, 1024])
+def test_loopback_is_exact_at_the_reported_latency(key: bytes | None, block: int) -> None:
+    audio = noise(RATE // 2)
+    with rig(key=key, block=block) as r:
+        out = r.play(audio, block)
+        latency = r.parts.reported
+        np.testing.assert_array_equal(out[:latency], 0)
+        np.testing.assert_array_equal(out[latency:], audio[:-latency])
+        assert r.link.stats()["packets_lost"] == r.link.stats()["frames_concealed_server"] == 0
+        assert r.bridge.stats()["misses"] == 0
+        assert sum(r.hub.stats()["refused"].values()) == 0
+
+
+def test_stereo_travels_as_its_mean() -> None:
+    audio = noise(RATE // 4, channels=2)
+    with rig(channels=2) as r:
+        out = r.play(audio)
+        mean = 0.5 * (audio[:, 0] + audio[:, 1])
+        latency = r.parts.reported
+        for channel in range(2):
+            np.testing.assert_array_equal(out[latency:, channel], mean[:-latency])
+
+
+def test_the_network_probe_hears_the_same_as_over_shared_memory() -> None:
+    """Same input from the start of the epoch, same samples: the transport leaves no trace."""
+    audio = noise(RATE // 4)
+    with rig(kind="identity16k") as r:
+        remote = r.play(audio)[r.parts.reported :, 0]
+    intake = _engine.Intake(RATE, 1, 160, "linear")
+    renderer = _engine.Renderer(RATE, 160, None, 0)
+    intake.push(audio)
+    intake.finish()
+    local = []
+    while (hop := intake.pop_hop()) is not None:
+        local.append(renderer.push(hop))
+    np.testing.assert_array_equal(remote, np.concatenate([*local, renderer.flush()])[: len(remote)])
+
+
+def swapped_and_doubled() -> Fate:
+    """Lets every third packet wait for the one after it (signs of life come when nothing else does), doubles some."""
+    held: list[bytes] = []
+
+    def fate(datagram: bytes, chance: random.Random) -> list[tuple[float, bytes]]:
+        if not held and chance.random() < 0.33:
+            held.append(datagram)
+            return []
+        now = [datagram] * (2 if chance.random() < 0.1 else 1) + held
+        held.clear()
+        return [(0.0, piece) for piece in now]
+
+    return fate
+
+
+def test_reordered_and_doubled_packets_change_no_bit() -> None:
+    audio = noise(RATE // 2)
+    with rig(key=KEY, up=swapped_and_doubled(), down=swapped_and_doubled(), jitter_ms=40.0) as r:
+        out = r.play(audio)
+        np.testing.assert_array_equal(out[r.parts.reported :], audio[: -r.parts.reported])
+        assert r.hub.stats()["refused"]["replayed"] > 0  # doubled and sealed: the copy is a replay
+        assert r.link.stats()["frames_concealed"] == r.link.stats()["frames_concealed_server"] == 0
+
+
+def test_without_a_key_doubled_packets_are_duplicates() -> None:
+    with rig(down=lambda datagram, _: [(0.0, datagram), (0.0, datagram)]) as r:
+        audio = noise(RATE // 4)
+        out = r.play(audio)
+        np.testing.assert_array_equal(out[r.parts.reported :], audio[: -r.parts.reported])
+        assert r.link.stats()["packets_duplicate"] > 0
+
+
+def drop(*numbers: int) -> Fate:
+    """Loses the audio packets of these numbers."""
+    seen = iter(range(10**9))
+
+    def fate(datagram: bytes, _: random.Random) -> list[tuple[float, bytes]]:
+        return [] if b"/audio" in datagram and next(seen) in numbers else [(0.0, datagram)]
+
+    return fate
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_bounce_with_a_hole_fails_loudly(direction: str) -> None:
+    with (
+        rig(jitter_ms=5.0, **{direction: drop(40)}) as r,
+        pytest.raises(RuntimeError),
+    ):
+        r.play(noise(RATE // 2))
+
+
+def play_live(r: Rig, audio: Audio, until: Callable[[], bool] = lambda: False) -> Audio:
+    """In real time, roughly: what is late is a miss, which these tests allow."""
+    r.bridge.offline = False
+    assert r.bridge.wait_ready(5000)
+    out = []
+    began = time.monotonic()
+    for at in range(0, len(audio), BLOCK):
+        out.append(r.bridge.process(audio[at : at + BLOCK]))
+        if until():
+            break
+        time.sleep(max(0.0, began + (at + BLOCK) / RATE - time.monotonic()))
+    return np.concatenate(out)
+
+
+def test_a_lost_packet_is_concealed_and_the_stream_goes_on() -> None:
+    audio = np.ones((RATE // 2, 1), np.float32)
+    with rig(up=drop(20), down=drop(30)) as r:
+        out = play_live(r, audio)
+        stats = r.link.stats()
+        assert stats["packets_lost"] == 1
+        assert stats["frames_concealed_server"] == BLOCK
+        assert stats["frames_concealed"] > 0
+        assert r.server_segment.get("frames_concealed") == BLOCK
+        np.testing.assert_array_equal(out[-RATE // 10 :], 1)  # all well again
+
+
+def test_the_first_packet_lost_moves_nothing() -> None:
+    audio = np.arange(1, RATE // 4 + 1, dtype=np.float32)[:, None] / RATE
+    with rig(up=drop(0)) as r:
+        out = play_live(r, audio)
+        latency = r.parts.reported
+        same = out[latency + BLOCK + 48 :] == audio[BLOCK + 48 : -latency]
+        assert np.mean(same) > 0.9  # apart from misses, if the machine stood still
+
+
+def test_an_outage_ends_with_sound_again() -> None:
+    """A hole longer than the window is skipped: the server starts a new epoch of its own."""
+    cut = threading.Event()
+
+    def cuttable(datagram: bytes, _: random.Random) -> list[tuple[float, bytes]]:
+        return [] if cut.is_set() else [(0.0, datagram)]
+
+    with rig(kind="identity16k", up=cuttable, down=cuttable) as r:
+        tone = np.sin(np.arange(4 * RATE) / 20).astype(np.float32)[:, None]
+        play_live(r, tone[: RATE // 4])
+        cut.set()
+        play_live(r, tone[: RATE // 2])
+        assert r.bridge.stats()["misses_by_cause"]["server"] > 0
+        cut.clear()
+        settled = 0
+
+        def sound_again() -> bool:
+            nonlocal settled
+            missed = r.bridge.stats()["misses"]
+            settled = 0 if missed != sound_again.missed else settled + 1  # type: ignore[attr-defined]
+            sound_again.missed = missed  # type: ignore[attr-defined]
+            return settled > 50
+
+        sound_again.missed = 0  # type: ignore[attr-defined]
+        play_live(r, tone, until=sound_again)
+        assert settled > 50
+        assert r.bridge.stats()["epochs"] == 1  # the client went on
+
+
+def test_a_reset_starts_a_new_epoch_at_the_server_too() -> None:
+    audio = noise(RATE // 4)
+    with rig(kind="identity16k", key=KEY) as r:
+        first = r.play(audio)
+        r.bridge.reset()
+        second = r.play(audio)
+        assert np.any(first)
+        np.testing.assert_array_equal(first, second)
+        assert r.server_segment.get("epoch_running") == 2
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_hostile_datagrams_are_dropped_and_counted() -> None:
+    with rig(key=KEY) as r, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
+        audio = noise(RATE // 4)
+        out = r.play(audio)
+        address = ("127.0.0.1", r.hub.port)
+        tone = np.ones(10, np.float32)
+        now_us = time.time_ns() // 1000
+        recorded = r.network.sent_up[-1]
+        for datagram in (
+            b"",
+            b"hello",
+            bytes(2000),
+            _engine.encode_audio("audio", SESSION, 1, 0, tone),
+            _engine.encode_audio("audio", SESSION, 1, 0, tone, key=b"other", nonce=now_us),
+            _engine.encode_audio("audio", SESSION, 1, 0, tone, key=KEY, nonce=now_us - 61_000_000),
+            _engine.encode_audio("audio.reply", SESSION, 1, 0, tone, key=KEY, nonce=now_us),
+            _engine.encode_audio("audio", SESSION + 1, 1, 0, tone, key=KEY, nonce=now_us),
+            recorded,
+        ):
+            enemy.sendto(datagram, address)
+        expected = {
+            "malformed": 3,
+            "unsealed": 1,
+            "forged": 1,
+            "stale": 1,
+            "misplaced": 1,
+            "unknown_session": 1,
+            "replayed": 1,
+        }
+        assert wait_for(lambda: r.hub.stats()["refused"] == expected), r.hub.stats()
+        more = r.play(audio)
+        np.testing.assert_array_equal(
+            np.concatenate([out, more])[r.parts.reported :], np.concatenate([audio, audio])[: -r.parts.reported]
+        )
+
+
+def test_the_server_never_answers_who_has_no_key() -> None:
+    """The address that audio goes to is the one that an authentic packet last came from."""
+    with rig(key=KEY) as r, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
+        enemy.settimeout(0.2)
+        r.play(noise(BLOCK * 4))
+        for _ in range(20):
+            enemy.sendto(_engine.encode_audio("epoch", SESSION, 1), ("127.0.0.1", r.hub.port))
+            enemy.sendto(r.network.sent_up[0], ("127.0.0.1", r.hub.port))
+        r.play(noise(BLOCK * 4))
+        with pytest.raises(TimeoutError):
+            enemy.recv(2048)
+
+
+def test_the_wrong_key_never_gets_ready() -> None:
+    with rig(key=b"wrong", hub_key=KEY) as r:
+        assert not r.bridge.wait_ready(200)
+        assert r.hub.stats()["refused"]["forged"] > 0
+
+
+def test_a_removed_session_is_gone_and_may_come_back() -> None:
+    with rig(key=KEY) as r:
+        audio = noise(RATE // 4)
+        r.play(audio)
+        recorded = list(r.network.sent_up)
+        assert wait_for(lambda: r.hub.stats()["packets_received"] >= len(recorded))
+        assert r.hub.remove(SESSION)
+        assert not r.hub.remove(SESSION)
+        assert r.server_segment.get("closed_by_client") == 1
+        with pytest.raises(RuntimeError):
+            r.bridge.offline_deadline_ms = 300
+            r.play(audio)
+        # What was said in the session's earlier life is not obeyed in the next.
+        segment = _engine.Segment.create(
+            None, session=SESSION, sample_rate_hz=RATE, max_block_frames=BLOCK, channels=1, latency=r.parts.to_dict()
+        )
+        r.link.stop()
+        before = r.hub.stats()["refused"]["replayed"]
+        r.hub.add(SESSION, segment, r.parts.jitter)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
+            for datagram in recorded:
+                enemy.sendto(datagram, ("127.0.0.1", r.hub.port))
+        assert wait_for(lambda: r.hub.stats()["refused"]["replayed"] == before + len(recorded))
+        assert segment.get("epoch_requested") == 0
+
+
+def test_bad_arguments_are_refused() -> None:
+    segment = _engine.Segment.create(
+        None,
+        sample_rate_hz=RATE,
+        max_block_frames=BLOCK,
+        channels=1,
+        latency=compute(RATE, BLOCK, 160, 0, "live", probe="loopback").to_dict(),
+    )
+    hub = _engine.RemoteHub("127.0.0.1", 0, None)
+    with pytest.raises(ValueError, match="session"):
+        hub.add(0, segment, 0)
+    hub.add(1, segment, 0)
+    with pytest.raises(ValueError, match="open already"):
+        hub.add(1, segment, 0)
+    with pytest.raises(RuntimeError, match=f"port {hub.port}"):
+        _engine.RemoteHub("127.0.0.1", hub.port, None)
+    with pytest.raises(RuntimeError, match="not known"):
+        _engine.RemoteLink(segment, "no.such.host.invalid", 1, 1, None, 0)
+    with pytest.raises(ValueError, match="key"):
+        _engine.RemoteHub("127.0.0.1", 0, b"")
+    hub.stop()
