@@ -273,7 +273,10 @@ class Bridge:
     def _take(self, event: osc.Event) -> None:
         if isinstance(event, osc.SetParameter) and event.session == self._session:
             number = self._number(event.name, event.value)
-            self._parameters[event.name] = number
+            if event.name != "panic":
+                self._parameters[event.name] = number
+            elif not number:
+                return
             self._native.set(event.name, number)
         elif isinstance(event, osc.ErrorReply):
             self._warnings = [*self._warnings[-9:], f"{event.code}: {event.text}"]
