@@ -1,7 +1,7 @@
 """Measures the latency table of the README: `python -m benchmarks.latency_table [--write]`.
 
-Every figure comes from `bench stream` on a server of its own. With --write the table replaces the one in README.md, between
-its two markers.
+Every figure comes from `bench stream` on a server of its own. With --write the table replaces the one in README.md,
+between its two markers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def probe_table(pairs: list[tuple[Report, Report]]) -> list[str]:
 def model_table(reports: list[Report]) -> list[str]:
     """Markdown rows of shipped models, each with identity16k played in turn."""
     lines = [
-        "| instrument at 48 kHz, 128 | latency | round trip p50 / p99 / p99.9 / max | misses | identity16k in turn | steal |",
+        "| instrument at 48 kHz, 128 | latency | round trip p50 / p99 / p99.9 / max | misses | identity16k in turn"
+        " | steal |",
         "|---|---|---|---|---|---|",
     ]
     for report in reports:
