@@ -15,7 +15,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rtserver.worker.encoder_thread import Echo, EncoderThread, HopEncoder
+from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder, raise_priority
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
     CloseSession,
@@ -82,6 +82,8 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to stop or until the control process is gone."""
+        if self._options.realtime:
+            raise_priority(FIFO_PRIORITY - 1)
         self._encoder.start()
         audio_port = self._hub.port if self._hub else 0
         due = time.monotonic()
