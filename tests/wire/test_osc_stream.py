@@ -278,7 +278,6 @@ def test_the_first_packet_lost_moves_nothing() -> None:
 
 
 def test_an_outage_ends_with_sound_again() -> None:
-    """A hole longer than the window is skipped: the server starts a new epoch of its own."""
     cut = threading.Event()
 
     def cuttable(datagram: bytes, _: random.Random) -> list[tuple[float, bytes]]:
@@ -303,7 +302,71 @@ def test_an_outage_ends_with_sound_again() -> None:
         sound_again.missed = 0  # type: ignore[attr-defined]
         play_live(r, tone, until=sound_again)
         assert settled > 50
-        assert r.bridge.stats()["epochs"] == 1  # the client went on
+
+
+class BareClient:
+    """Speaks the audio protocol by hand."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.settimeout(5.0)
+
+    def send(self, kind: str, epoch: int, frame: int = 0, audio: Audio | None = None) -> None:
+        self.socket.send(_engine.encode_audio(kind, SESSION, epoch, frame, audio))
+
+    def hear(self, kind: str) -> dict[str, object]:
+        while True:
+            found = _engine.parse_audio(self.socket.recv(2048))
+            assert isinstance(found, dict)
+            if found["kind"] == kind:
+                return found
+
+    def ready(self, epoch: int) -> None:
+        while True:
+            self.send("epoch", epoch)
+            if self.hear("epoch.reply")["epoch"] == epoch:
+                return
+
+
+def test_a_hole_beyond_the_window_is_skipped() -> None:
+    """The server starts anew inside of the client's epoch, rather than making up for seconds of silence."""
+    with rig() as r:
+        r.bridge.detach()
+        r.link.stop()
+        client = BareClient(r.hub.port)
+        client.ready(1)
+        tone = noise(BLOCK)[:, 0]
+        client.send("audio", 1, 0, tone)
+        reply = client.hear("audio.reply")
+        assert (reply["frame"], reply["concealed"]) == (0, 0)
+        jump = 10 * RATE
+        client.send("audio", 1, jump, tone)  # tells the server of the hole
+        client.ready(1)
+        assert wait_for(lambda: r.server_segment.get("epoch_ready") == 2)
+        client.ready(1)
+        client.send("audio", 1, jump + BLOCK, tone)
+        reply = client.hear("audio.reply")
+        assert (reply["frame"], reply["concealed"]) == (jump + BLOCK, jump)
+        np.testing.assert_array_equal(reply["audio"], tone)
+        client.socket.close()
+
+
+def test_messages_of_an_epoch_that_is_over_are_not_obeyed() -> None:
+    with rig() as r:
+        r.bridge.detach()
+        r.link.stop()
+        client = BareClient(r.hub.port)
+        tone = noise(BLOCK)[:, 0]
+        client.ready(1)
+        client.ready(2)
+        client.send("epoch", 1)
+        client.send("audio", 1, 0, tone)
+        client.send("audio", 2, 0, -tone)
+        reply = client.hear("audio.reply")
+        assert reply["epoch"] == 2
+        np.testing.assert_array_equal(reply["audio"], -tone)
+        client.socket.close()
 
 
 def test_a_reset_starts_a_new_epoch_at_the_server_too() -> None:
