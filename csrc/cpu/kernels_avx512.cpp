@@ -12,7 +12,8 @@ namespace {
 struct Simd {
   using Float = __m512;
   static constexpr int kWidth = 16;
-  static constexpr int kBatchVectors = 4;  // with 4 samples: 16 sums for 4 weights and 4 inputs read
+  static constexpr int kBatchVectors = 4;      // with 4 samples: 16 sums for 4 weights and 4 inputs read
+  static constexpr int kPrefetchBytes = 3072;  // 30 layers x 32: 4.3 us a sample without, 3.5 with 1 to 8 KiB (Zen 5)
 
   static Float zero() { return _mm512_setzero_ps(); }
   static Float broadcast(float x) { return _mm512_set1_ps(x); }

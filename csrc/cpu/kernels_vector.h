@@ -12,9 +12,11 @@
 #if defined(_MSC_VER)
 #define RTENGINE_INLINE __forceinline
 #define RTENGINE_LAMBDA
+#define RTENGINE_PREFETCH(address) _mm_prefetch(address, _MM_HINT_T0)
 #else
 #define RTENGINE_INLINE inline __attribute__((always_inline))
 #define RTENGINE_LAMBDA __attribute__((always_inline))
+#define RTENGINE_PREFETCH(address) __builtin_prefetch(address)  // not in a function: GCC 12 would take it for pure
 #endif
 
 namespace rtengine {
@@ -74,6 +76,13 @@ RTENGINE_INLINE void add_product(Float (&sums)[N], const float* tile, const floa
     unroll<kColumns>([&](auto j) RTENGINE_LAMBDA {
       constexpr int kPart = decltype(j)::value % kParts;
       const Float xj = Simd::broadcast(x[k + j.value]);
+      if constexpr (N < kTileVectors && Simd::kPrefetchBytes > 0) {
+        constexpr int kLine = 64 / sizeof(float);
+        unroll<N * kWidth / kLine>([&](auto n) RTENGINE_LAMBDA {
+          RTENGINE_PREFETCH(reinterpret_cast<const char*>(tile + j.value * N * kWidth + n.value * kLine) +
+                            Simd::kPrefetchBytes);
+        });
+      }
       unroll<N>([&](auto n) RTENGINE_LAMBDA {
         const Float w = Simd::load(tile + (j.value * N + n.value) * kWidth);
         parts[kPart][n.value] = Simd::multiply_add(w, xj, parts[kPart][n.value]);

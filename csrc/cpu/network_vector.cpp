@@ -14,6 +14,7 @@ namespace rtengine {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
+constexpr std::size_t kPrefetchSlack = 1024;  // floats that a kernel may prefetch beyond the last matrix
 
 int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -59,7 +60,7 @@ class PackedWeights {
     layers_.resize(static_cast<std::size_t>(decoder.layer_count));
     decoder.layers = layers_.data();
     lay_out(weights);  // counts
-    memory_ = allocate_floats(layout_.size());
+    memory_ = allocate_floats(layout_.size() + kPrefetchSlack);
     layout_ = {};
     lay_out(weights);  // fills
   }
