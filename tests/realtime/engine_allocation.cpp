@@ -4,6 +4,7 @@
 // signal 9.
 //
 // usage: engine_allocation ISA [none|new|malloc|lock|syscall]; the second plants a fault, to show that it is found.
+//        engine_allocation ISA split: nothing is counted; says whether the codes depend on the length of calls.
 #include <dlfcn.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -121,10 +122,35 @@ std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa) {
   return std::make_shared<const rtengine::Decoder>(config, tensors, isa);
 }
 
+// The codes of three hops, `step` samples a call.
+std::vector<std::uint8_t> generate_by(int step, const std::shared_ptr<const rtengine::Decoder>& decoder) {
+  rtengine::Slot slot(decoder, 3);
+  const int hop = decoder->config().hop_samples;
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(3 * hop));
+  for (int h = 0; h < 3; ++h) {
+    const float value = 0.3f * static_cast<float>(h + 1);
+    const std::vector<float> latent(5, value);
+    slot.begin_hop(latent.data());
+    for (int i = 0; i < hop; i += step) slot.generate(codes.data() + h * hop + i, hop - i < step ? hop - i : step);
+  }
+  return codes;
+}
+
+// "splits=equal" if the codes are the same whatever the calls.
+int compare_splits(const std::string& isa) {
+  const auto decoder = make_decoder(isa);
+  const std::vector<std::uint8_t> whole = generate_by(40, decoder);
+  bool equal = true;
+  for (const int step : {1, 7, 16, 32}) equal = equal && generate_by(step, decoder) == whole;
+  std::printf("splits=%s first=%d last=%d\n", equal ? "equal" : "different", whole.front(), whole.back());
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string isa = argc > 1 ? argv[1] : "auto", fault = argc > 2 ? argv[2] : "none";
+  if (fault == "split") return compare_splits(isa);
   rtengine::Slot slot(make_decoder(isa), 1);
   std::mutex mutex;
   {

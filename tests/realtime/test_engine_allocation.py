@@ -68,3 +68,11 @@ def test_a_planted_system_call_is_fatal(program: Path) -> None:
     result = run(program, "auto", "syscall")
     assert result.returncode == -9
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("isa", _engine.available_isas())
+def test_codes_do_not_depend_on_the_length_of_calls(program: Path, isa: str) -> None:
+    """The stream's threads ask for chunks of 16; Python asks for whole hops."""
+    result = run(program, isa, "split")
+    assert result.returncode == 0
+    assert result.stdout.startswith("splits=equal first=")
