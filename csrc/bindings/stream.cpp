@@ -216,19 +216,17 @@ std::shared_ptr<Segment> create_segment(const std::optional<std::string>& name, 
 }
 
 // X(field): every scalar of the header, for describe() and for the table of offsets that the tests check.
-#define RT_HEADER_FIELDS(X)                                                                                            \
-  X(magic)                                                                                                             \
-  X(version)                                                                                                           \
-  X(header_bytes)                                                                                                      \
-  X(generation) X(session) X(server_pid) X(sample_rate_hz) X(max_block_frames) X(channels) X(ring_frames)              \
-      X(input_ring_offset) X(output_ring_offset) X(total_bytes) X(transport) X(client_pid) X(offline)                  \
-          X(closed_by_client) X(epoch_requested) X(epoch_live) X(epoch_start_frame) X(client_heartbeat_ns)             \
-              X(blocks_submitted) X(input_write_frame) X(output_read_frame) X(server_wake) X(server_waiting)           \
-                  X(closed_by_server) X(epoch_ready) X(epoch_running) X(server_heartbeat_ns) X(input_read_frame)       \
-                      X(output_write_frame) X(client_wake) X(client_waiting) X(encoded_frame) X(mix) X(output_gain_db) \
-                          X(input_gain_db) X(gate_db) X(temperature) X(bypass) X(fallback) X(decoder) X(seed) X(panic) \
-                              X(blocks) X(misses) X(hops) X(encoder_ns) X(decoder_ns) X(packets_lost) X(packets_late)  \
-                                  X(packets_refused) X(frames_concealed)
+// clang-format off
+#define RT_HEADER_FIELDS(X) \
+  X(magic) X(version) X(header_bytes) X(generation) X(session) X(server_pid) X(sample_rate_hz) X(max_block_frames) \
+  X(channels) X(ring_frames) X(input_ring_offset) X(output_ring_offset) X(total_bytes) X(transport) X(client_pid) \
+  X(offline) X(closed_by_client) X(epoch_requested) X(epoch_live) X(epoch_start_frame) X(client_heartbeat_ns) \
+  X(blocks_submitted) X(input_write_frame) X(output_read_frame) X(server_wake) X(server_waiting) \
+  X(closed_by_server) X(epoch_ready) X(epoch_running) X(server_heartbeat_ns) X(input_read_frame) \
+  X(output_write_frame) X(client_wake) X(client_waiting) X(encoded_frame) X(mix) X(output_gain_db) X(input_gain_db) \
+  X(gate_db) X(temperature) X(bypass) X(fallback) X(decoder) X(seed) X(panic) X(blocks) X(misses) X(hops) \
+  X(encoder_ns) X(decoder_ns) X(packets_lost) X(packets_late) X(packets_refused) X(frames_concealed)
+// clang-format on
 
 py::list misses_list(const uint64_t* counts) {
   py::list l;

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 SOURCES = [
     Path(__file__).with_name("bridge_program.cpp"),
     *(ROOT / "plugin_bridge/src" / f"{name}.cpp" for name in ("bridge", "segment", "wake")),
-    *(ROOT / "csrc/stream" / f"{name}.cpp" for name in ("resampler", "mu_law", "intake", "renderer", "session", "worker")),
+    *(
+        ROOT / "csrc/stream" / f"{name}.cpp"
+        for name in ("resampler", "mu_law", "intake", "renderer", "session", "worker")
+    ),
 ]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts calls by means of glibc")
@@ -64,7 +67,9 @@ def test_changing_servers_under_the_audio_thread_costs_it_nothing(program: Path)
     assert found["misses"] > 0, "there was turmoil"
 
 
-@pytest.mark.parametrize(("fault", "counter", "count"), [("new", "allocations", 2), ("lock", "locks", 1), ("wait", "waits", 1)])
+@pytest.mark.parametrize(
+    ("fault", "counter", "count"), [("new", "allocations", 2), ("lock", "locks", 1), ("wait", "waits", 1)]
+)
 def test_planted_faults_are_found(program: Path, fault: str, counter: str, count: int) -> None:
     assert run(program, fault)[counter] == count
 

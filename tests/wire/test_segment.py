@@ -101,7 +101,7 @@ def test_a_header_that_lies_is_refused(name: str, offset: int, value: int, messa
 def test_a_truncated_segment_is_refused(name: str, size: int) -> None:
     made = create(name)
     os.truncate(SHM / name[1:], size)
-    with pytest.raises(RuntimeError, match="smaller than a header|outside of its memory"):
+    with pytest.raises(RuntimeError, match=r"smaller than a header|outside of its memory"):
         _engine.Segment.open(name)
     made.unlink()
 
@@ -125,7 +125,7 @@ def test_what_is_not_there_is_an_error() -> None:
     ],
 )
 def test_impossible_geometries_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected|latency"):
+    with pytest.raises(ValueError, match=r"expected|latency"):
         create(None, **changes)
 
 
