@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from rtserver import latency
 from rtserver.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from rtserver.control.server import Server
 
-MARGINS = ("live", "balanced", "studio")
 DEFAULT_MODEL = "piano"
 
 
@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
             typer.Option(metavar="SECRET|@FILE", envvar="RTSERVER_KEY", help="Shared secret that seals every message."),
         ] = None,
         margin: Annotated[
-            str, typer.Option(metavar="live|balanced|studio", help="Latency spent on safety: 5, 15 or 60 ms.")
+            str,
+            typer.Option(metavar="live|balanced|studio|MS", help="Latency spent on safety: 5, 15, 60 or so many ms."),
         ] = "live",
         device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the networks run.")] = "auto",
         precision: Annotated[str, typer.Option(metavar="float32", help="Arithmetic of the decoder.")] = "float32",
@@ -54,8 +55,10 @@ def register(app: typer.Typer) -> None:
 
             print(f"rtserver {rtserver_version()}")
             return
-        if margin not in MARGINS:
-            raise UserError(f"--margin {margin}: not one of {', '.join(MARGINS)}")
+        try:
+            latency.margin_ms(margin)
+        except ValueError as error:
+            raise UserError(f"--margin: {error}") from None
         if device not in ("auto", "cpu"):
             raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
         if precision != "float32":

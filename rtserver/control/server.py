@@ -231,8 +231,9 @@ class Server:
                     session = self.sessions.get(number)
                     if session is not None:
                         session.worker_stats = stats
-                        if stats.get("heard_ms_ago", 1e9) < 1000:
-                            session.last_heard = time.monotonic()
+                        silent_ms = stats["client_heartbeat_age_ms"]
+                        if silent_ms is not None:
+                            session.last_heard = max(session.last_heard, time.monotonic() - silent_ms / 1000)
 
     def _on_worker_exit(self, why: str) -> None:
         """The worker died: every segment is over; clients play dry, come back and get a new generation."""

@@ -15,7 +15,7 @@ from rtserver.latency import LatencyParts
 
 MAX_SESSIONS = 32
 RESUME_SECONDS = 30.0  # a session whose worker died waits so long for its client
-SILENT_SECONDS = 10.0  # a remote client that sends nothing for so long is gone
+SILENT_SECONDS = 5.0  # a remote client that sends nothing for so long is gone
 REPEAT_SECONDS = 2.0  # an equal request within this time is a repetition, later a wish for a new generation
 MAX_EXTRA_MARGIN_MS = 500.0
 

@@ -107,4 +107,4 @@ class Report:
     sessions: dict[int, dict[str, Any]]
     hops: int  # encoded since the start
     encoder_ns: int
-    audio: dict[str, int]  # datagram counters of remote sessions
+    audio: dict[str, Any]  # datagram counters of the audio socket

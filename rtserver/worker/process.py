@@ -31,6 +31,7 @@ from rtserver.worker.messages import (
 )
 
 REPORT_SECONDS = 0.25
+REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
 
 
@@ -109,6 +110,8 @@ class Worker:
         for session in [*self._shared, *self._remote]:
             self._close(session)
         self._native.stop()
+        if self._hub is not None:
+            self._hub.stop()
         if self._encoder.failure is not None:
             print(f"rtserver: the encoder thread failed: {self._encoder.failure!r}", file=sys.stderr, flush=True)
 
@@ -183,6 +186,9 @@ class Worker:
     def _report(self) -> Report:
         served = set(self._native.sessions())
         sessions = {session: dict(self._native.stats(session)) for session in served & {*self._shared, *self._remote}}
+        for session, segment in self._remote.items():  # what the control process can't read itself
+            if session in sessions:
+                sessions[session].update({name: segment.get(name) for name in REMOTE_FIELDS})
         audio = dict(self._hub.stats()) if self._hub is not None else {}
         return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
 

@@ -44,9 +44,7 @@ def test_seed_and_decoder_change_the_sound(tiny_server):
 
 
 def test_a_file_gets_the_same_bits_as_a_client(tiny_server, tiny_pack):
-    from rtserver import model_file
-
-    pipeline = pytest.importorskip("rtserver.pipeline")
+    from rtserver import model_file, pipeline
 
     wet = pipeline.translate(model_file.load(tiny_pack), noise(FRAMES)[:, None], RATE_HZ, "piano", seed=5)
     streamed = translated(tiny_server, [512], seed=5)
