@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "rtbridge/realtime.h"
+
 namespace rtstream {
 
 using rtbridge::Refused;
@@ -23,6 +25,7 @@ std::optional<rtbridge::HmacSha256> hmac_of(const std::string& key) {
 RemoteHub::RemoteHub(const std::string& host, uint16_t port, const std::string& key)
     : key_(hmac_of(key)), socket_(rtbridge::UdpSocket::bound(host, port)) {
   receiving_ = std::thread([this] { run_receiving(); });
+  rtbridge::make_realtime(receiving_, rtbridge::kReceivePriority);
 }
 
 RemoteHub::~RemoteHub() { stop(); }

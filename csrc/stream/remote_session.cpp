@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "rtbridge/atomics.h"
+#include "rtbridge/realtime.h"
 #include "rtbridge/remote_link.h"
 
 namespace rtstream {
@@ -39,6 +40,7 @@ RemoteSession::RemoteSession(uint32_t session, std::shared_ptr<rtbridge::Segment
   store_release(header_.client_pid, rtbridge::current_pid());
   private_epoch_ = load_acquire(header_.epoch_requested);
   sending_ = std::thread([this] { run_sending(); });
+  rtbridge::make_realtime(sending_, rtbridge::kSendPriority);
 }
 
 RemoteSession::~RemoteSession() {

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "rtbridge/realtime.h"
 #include "rtbridge/segment.h"
 #include "stream/intake.h"
 #include "stream/payload_ring.h"
@@ -121,7 +122,6 @@ class Session {
   std::thread intake_thread_, render_thread_;
 };
 
-// [control thread] SCHED_FIFO for a thread of ours, if the machine allows it.
-bool make_realtime(std::thread& thread, int priority) noexcept;
+using rtbridge::make_realtime;
 
 }  // namespace rtstream

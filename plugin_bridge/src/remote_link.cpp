@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "rtbridge/atomics.h"
+#include "rtbridge/realtime.h"
 
 namespace rtbridge {
 namespace {
@@ -41,6 +42,8 @@ RemoteLink::RemoteLink(std::shared_ptr<Segment> segment, const std::string& serv
   if (session < 1 || session > 0x7fffffff) throw std::invalid_argument("session: expected 1 to 2^31 - 1");
   sending_ = std::thread([this] { run_sending(); });
   receiving_ = std::thread([this] { run_receiving(); });
+  make_realtime(sending_, kSendPriority);
+  make_realtime(receiving_, kReceivePriority);
 }
 
 RemoteLink::~RemoteLink() { stop(); }

@@ -1,0 +1,13 @@
+// Real-time scheduling for the threads that audio passes through.
+#pragma once
+#include <thread>
+
+namespace rtbridge {
+
+// Who goes first when all are due. Receiving yields to all who compute: a flood of datagrams must not starve them.
+constexpr int kSendPriority = 71, kReceivePriority = 38;
+
+// [control thread] SCHED_FIFO (or the system's like) for a thread of ours; false if the machine doesn't allow it.
+bool make_realtime(std::thread& thread, int priority) noexcept;
+
+}  // namespace rtbridge
