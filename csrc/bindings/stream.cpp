@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <future>
@@ -411,11 +412,13 @@ class PyBridge {
     return bridge.get(param_of(name));
   }
   bool wait_ready(int timeout_ms) {
+    const AudioRole role(*this);
     py::gil_scoped_release release;
     return bridge.wait_ready(static_cast<uint64_t>(std::max(timeout_ms, 0)) * 1'000'000);
   }
   py::array_t<float> process(const Floats& block) {
     const size_t frames = frames_of(block, channels_);
+    const AudioRole role(*this);
     py::array_t<float> out(std::vector<py::ssize_t>(block.shape(), block.shape() + block.ndim()));
     rtbridge::Status status;
     const float* in = block.data();
@@ -429,8 +432,14 @@ class PyBridge {
     }
     if (status == rtbridge::Status::kServerGone)
       throw std::runtime_error(
-          "offline: the server is gone or did not answer in time; nothing was spliced in, start the bounce again");
+          "offline: the server is gone, was changed or did not answer in time; nothing was spliced in, start the "
+          "bounce "
+          "again");
     return out;
+  }
+  void reset() {
+    const AudioRole role(*this);
+    bridge.reset();
   }
   py::dict stats() const {
     const rtbridge::BridgeStats s = bridge.stats();
@@ -448,10 +457,25 @@ class PyBridge {
     return d;
   }
 
+  // The audio thread's part, by one thread at a time: a second one would tear the stream.
+  class AudioRole {
+   public:
+    explicit AudioRole(PyBridge& owner) : owner_(owner) {
+      if (owner.in_audio_.exchange(true, std::memory_order_acquire))
+        throw std::runtime_error("bridge: expected one audio thread at a time, found another inside");
+    }
+    ~AudioRole() { owner_.in_audio_.store(false, std::memory_order_release); }
+    AudioRole(const AudioRole&) = delete;
+
+   private:
+    PyBridge& owner_;
+  };
+
   Bridge bridge;
 
  private:
   int channels_;
+  std::atomic<bool> in_audio_{false};
   std::mutex control_;
 };
 
@@ -478,6 +502,7 @@ py::dict drive(PyBridge& self, const Floats& input, const py::object& blocks, in
   float* out = output.mutable_data();
   std::fill_n(out, output.size(), 0.0f);
 
+  const PyBridge::AudioRole role(self);
   BlockDriver driver(self.bridge, realtime);
   bool interrupted = false;
   DriverResult result;
@@ -597,7 +622,7 @@ void bind_stream(py::module_& m) {
       .def("heartbeat", &PyBridge::heartbeat)
       .def("wait_ready", &PyBridge::wait_ready, py::arg("timeout_ms"))
       .def("process", &PyBridge::process, py::arg("block"))
-      .def("reset", [](PyBridge& b) { b.bridge.reset(); })
+      .def("reset", &PyBridge::reset)
       .def("set", &PyBridge::set, py::arg("name"), py::arg("value"))
       .def("get", &PyBridge::get, py::arg("name"))
       .def("params", &PyBridge::params)

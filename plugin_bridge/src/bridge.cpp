@@ -422,6 +422,10 @@ bool Bridge::wet_ready(int64_t from, uint32_t frames) const noexcept {
 }
 
 Status Bridge::wait_for_wet(int64_t from, uint32_t frames) noexcept {
+  // An epoch that began in the middle of the stream leaves a gap that nothing will fill. After a panic it is silence;
+  // otherwise the stream was broken, and a bounce must not go on.
+  if (from < static_cast<int64_t>(epoch_start_) && epoch_start_ != origin_)
+    return panicking_ ? Status::kOk : Status::kServerGone;
   Wake wake = segment_->client_wake();
   rt_header& h = segment_->header();
   const uint64_t deadline = monotonic_ns() + uint64_t{offline_deadline_ms()} * 1'000'000;

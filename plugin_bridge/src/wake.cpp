@@ -1,8 +1,9 @@
 #include "rtbridge/wake.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
+
+#include "rtbridge/atomics.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -50,8 +51,8 @@ void wake_word(uint32_t& word, bool shared) noexcept {
 }
 
 uint32_t Wake::prepare() noexcept {
-  const uint32_t token = std::atomic_ref(*word_).load(std::memory_order_seq_cst);
-  std::atomic_ref(*waiting_).store(1, std::memory_order_seq_cst);
+  const uint32_t token = load_field(*word_, std::memory_order_seq_cst);
+  store_field(*waiting_, 1u, std::memory_order_seq_cst);
   return token;
 }
 
@@ -60,11 +61,11 @@ void Wake::wait(uint32_t token, uint64_t timeout_ns) noexcept {
   cancel();
 }
 
-void Wake::cancel() noexcept { std::atomic_ref(*waiting_).store(0, std::memory_order_seq_cst); }
+void Wake::cancel() noexcept { store_field(*waiting_, 0u, std::memory_order_seq_cst); }
 
 void Wake::notify() noexcept {
-  std::atomic_ref(*word_).fetch_add(1, std::memory_order_seq_cst);
-  if (std::atomic_ref(*waiting_).load(std::memory_order_seq_cst) != 0) wake_word(*word_, shared_);
+  add_field(*word_, 1u, std::memory_order_seq_cst);
+  if (load_field(*waiting_, std::memory_order_seq_cst) != 0) wake_word(*word_, shared_);
 }
 
 uint64_t monotonic_ns() noexcept {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -123,6 +124,44 @@ def test_a_bounce_without_its_server_fails_loudly() -> None:
     assert not lonely.wait_ready(10)
     with pytest.raises(RuntimeError):
         lonely.process(np.zeros(128, np.float32))
+
+
+def test_a_server_that_is_changed_in_the_middle_breaks_the_bounce() -> None:
+    with streaming("identity16k") as s:
+        s.play(noise(4800), [128])
+        s.worker.close_session(1)
+        s.reopen("identity16k")
+        with pytest.raises(RuntimeError, match="was changed"):
+            s.play(noise(4800), [128])
+        s.bridge.reset()
+        assert s.play(noise(4800), [128]).std() > 0.1
+
+
+def test_panic_in_a_bounce_is_silence_until_the_network_has_begun_anew() -> None:
+    with streaming("identity16k") as s:
+        s.play(noise(4800), [128])
+        s.bridge.set("panic", 1)
+        y = s.play(noise(9600), [128])
+        assert not y[2 * s.parts.fade : s.parts.reported].any()
+        assert y[-480:].std() > 0.1
+
+
+def test_a_second_audio_thread_is_refused() -> None:
+    with streaming("identity16k") as s:
+        s.encoder.pause()
+        s.bridge.offline_deadline_ms = 500
+        x = noise(4800)
+
+        def wait() -> None:
+            with pytest.raises(RuntimeError, match="did not answer"):
+                s.play(x, [128])
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.1)
+        with pytest.raises(RuntimeError, match="one audio thread"):
+            s.bridge.process(x[:128])
+        waiting.join()
 
 
 def settled(name: str, value: float, x: Floats, channels: int = 2) -> tuple[Floats, Floats]:

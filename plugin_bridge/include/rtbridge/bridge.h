@@ -38,7 +38,7 @@ enum class Param : uint32_t {
 
 enum class Status {
   kOk,
-  kServerGone,  // offline only: the server left, or did not answer by the deadline; the block is silence
+  kServerGone,  // offline only: the server left, didn't answer by the deadline, or was changed; the block is silence
 };
 
 struct BridgeStats {
