@@ -89,10 +89,11 @@ def run(
     import asyncio
 
     from rich.console import Console
+    from rich.markup import escape
 
     from rtserver.control.server import ServerOptions, serve
 
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = Console(stderr=True, quiet=quiet, highlight=False, width=None if sys.stderr.isatty() else 120)
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rtserver").setLevel(level)
@@ -101,9 +102,9 @@ def run(
     with console.status("starting") as spinner:
 
         def progress(name: str) -> None:
-            spinner.update(f"loading {name}")
+            spinner.update(f"loading {escape(name)}")
             if not console.is_terminal:
-                console.print(f"loading {name}")
+                console.print(f"loading {name}", markup=False)
 
         def on_ready(server: Server) -> None:
             spinner.stop()
@@ -127,8 +128,10 @@ def default_models(console: Console) -> list[str]:
 
 def banner(server: Server, console: Console) -> None:
     """Tell what is served, how late it is, and how to connect."""
+    from rich.markup import escape
     from rich.table import Table
 
+    from rtserver.control.server import LOOPBACK
     from rtserver.control.sessions import compute_parts
     from rtserver.control.status import rtserver_version
 
@@ -142,15 +145,17 @@ def banner(server: Server, console: Console) -> None:
         parts = compute_parts(model, 48000, 128, options.margin, 0.0, 0)
         decoders = f": {', '.join(model.decoders)}" if model.decoders else ""
         default = " (default)" if model.name == server.catalog.default else ""
-        table.add_row("model", f"{model.name}{default}{decoders}")
+        table.add_row("model", escape(f"{model.name}{default}{decoders}"))
         table.add_row(
             "", f"latency {1000 * parts.reported / 48000:.1f} ms at 48 kHz, 128 frames, {options.margin} margin"
         )
     table.add_row("probes", "loopback, identity16k")
-    table.add_row(
-        "control", f"osc.udp://{options.host}:{options.port}" + (", sealed with the key" if options.key else "")
-    )
-    table.add_row("status", f"http://127.0.0.1:{options.port}/status or `rtserver status --port {options.port}`")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    local = host if options.host in LOOPBACK else "127.0.0.1"
+    where = f"--port {options.port}" + ("" if options.host == "127.0.0.1" else f" --host {options.host}")
+    sealed = ", sealed with the key" if options.key else ""
+    table.add_row("control", escape(f"osc.udp://{host}:{options.port}{sealed}"))
+    table.add_row("status", escape(f"http://{local}:{options.port}/status or `rtserver status {where}`"))
     if worker is not None:
         granted = "real-time priority" if worker.realtime_granted else "no real-time priority: see `rtserver doctor`"
         table.add_row("device", f"cpu, {worker.isa}, {options.precision}, {granted}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated, Any, Optional
 
 import typer
@@ -36,9 +37,10 @@ def register(app: typer.Typer) -> None:
 def show(seen: dict[str, Any]) -> None:
     """Print a status for a person."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     worker, osc, memory = seen["worker"], seen["osc"], seen["resident_mb"]
     console.print(
         f"[bold]rtserver {seen['version']}[/bold] {seen['state']}, process {seen['pid']}, up {seen['uptime_s']:.0f} s,"
@@ -66,7 +68,7 @@ def show(seen: dict[str, Any]) -> None:
         spent = [session["encoder_us_per_hop"], session["decoder_us_per_hop"]]
         table.add_row(
             f"{session['session']}.{session['generation']} {session['state']}",
-            f"{session['model']} {session['parameters'].get('decoder', '')}",
+            escape(f"{session['model']} {session['parameters'].get('decoder', '')}"),
             f"{session['transport']} {session['sample_rate_hz']} Hz {session['block_frames']} x {session['channels']}",
             str(session["client_pid"] if session["transport"] == "shm" else session["client_address"]),
             f"{session['latency_ms']} ms",

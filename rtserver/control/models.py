@@ -97,6 +97,7 @@ def read(path_or_name: str) -> ServedModel:
         encoding=ENCODINGS[model.config.mu_law],
         encoder_config=encoder,
         encoder_graph=encoder_graph.build(encoder, model.encoder),
+        encoder_key=model.encoder_sha256,
         decoder_config=model.decoder_config(),
         decoders=model.decoders,
     )

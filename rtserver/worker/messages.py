@@ -41,6 +41,7 @@ class LoadModel:
     encoding: str  # of the network input: "mu_law_rounded", "mu_law_published" or "linear"
     encoder_config: Any = None  # EncoderConfig
     encoder_graph: bytes = b""  # ONNX
+    encoder_key: str = ""  # the same for packs with the same encoder, which then share one
     decoder_config: dict[str, Any] = field(default_factory=dict)
     decoders: dict[str, Weights] = field(default_factory=dict)  # by domain, in the order of the `decoder` parameter
 

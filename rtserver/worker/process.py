@@ -36,26 +36,22 @@ SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the enc
 
 
 class _LoadedModel:
-    """A model that is ready to be given to sessions."""
+    """A model that is ready to be given to sessions. `encoder` opens a stream."""
 
-    def __init__(self, message: LoadModel, precision: str) -> None:
+    def __init__(self, message: LoadModel, precision: str, encoder: Any) -> None:
         from rtserver import _engine
 
         self.message = message
-        self.voices: list[Any] = [
+        self.encoder = encoder
+        self.voices = [
             _engine.Decoder(message.decoder_config, weights, precision=precision)
             for weights in message.decoders.values()
         ]
-        self._encoder: Any = None
-        if message.kind == "model":
-            from rtserver.encoder import OnnxEncoder
-
-            self._encoder = OnnxEncoder(message.encoder_graph, message.encoder_config)
 
     def open_stream(self) -> HopEncoder:
-        if self._encoder is None:
+        if self.encoder is None:
             return Echo()
-        stream: HopEncoder = self._encoder.fork()
+        stream: HopEncoder = self.encoder.fork()
         return stream
 
 
@@ -76,6 +72,7 @@ class Worker:
             self._hub_error = str(error)
         self._encoder = EncoderThread(self._native, options.realtime)
         self._models: dict[str, _LoadedModel] = {}
+        self._encoders: dict[str, Any] = {}
         self._remote: dict[int, Any] = {}  # private segments of remote sessions
         self._shared: dict[int, Any] = {}
         isas = _engine.available_isas()
@@ -131,12 +128,22 @@ class Worker:
     def _load(self, message: LoadModel) -> None:
         error = ""
         try:
-            self._models[message.name] = _LoadedModel(message, self._options.precision)
+            self._models[message.name] = _LoadedModel(message, self._options.precision, self._encoder_of(message))
         except Exception as caught:  # a pack that control accepted but the engine refuses
             error = f"{type(caught).__name__}: {caught}"
         gc.collect()
         gc.freeze()  # nothing that lives as long as the model is ever looked at by the collector again
         self._pipe.send(ModelLoaded(message.name, error))
+
+    def _encoder_of(self, message: LoadModel) -> Any:
+        """The encoder of a model, made once for all the packs that share it; None for a probe."""
+        if message.kind != "model":
+            return None
+        if message.encoder_key not in self._encoders:
+            from rtserver.encoder import OnnxEncoder
+
+            self._encoders[message.encoder_key] = OnnxEncoder(message.encoder_graph, message.encoder_config)
+        return self._encoders[message.encoder_key]
 
     def _open(self, message: OpenSession) -> None:
         from rtserver import _engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start a server and wait until it is ready; stopped after the test."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, key: str | None = None) -> ServerProcess:
+    def start(*arguments: str, **options: Any) -> ServerProcess:
         log = tmp_path / f"server{len(started)}.log"
-        started.append(ServerProcess(log, *arguments, key=key))
+        started.append(ServerProcess(log, *arguments, **options))
         return started[-1].wait_ready()
 
     yield start

@@ -54,8 +54,8 @@ def shared_memory(pid: int) -> list[str]:
 class ServerProcess:
     """`rtserver ARGUMENTS --port FREE`, started."""
 
-    def __init__(self, log: Path, *arguments: str, key: str | None = None) -> None:
-        self.port = free_port()
+    def __init__(self, log: Path, *arguments: str, key: str | None = None, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.key = key.encode() if key else None
         self.log = log
         command = [sys.executable, "-m", "rtserver", *arguments, "--port", str(self.port)]

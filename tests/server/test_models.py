@@ -89,3 +89,25 @@ def test_status_tells_of_load(tiny_server):
 
         session = eventually(loaded, "hops are counted")
         assert 0 < session["load"] < 10
+
+
+def test_packs_with_the_same_encoder_are_served_together(start_server, tiny_pack, tmp_path):
+    other = tmp_path / "other.pt"
+    other.write_bytes(tiny_pack.read_bytes())
+    server = start_server("--model", str(tiny_pack), "--model", str(other))
+    assert [m["name"] for m in server.status()["models"]] == ["tiny", "other", "loopback", "identity16k"]
+    assert np.array_equal(
+        translated(server, [512], seed=5, model="tiny"), translated(server, [512], seed=5, model="other")
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_bad_numbers_do_not_stay(tiny_server, bad):
+    with Bridge(tiny_server.port, RATE_HZ, 128, offline=True) as bridge:
+        bridge.process(np.full(128, bad, np.float32))
+        returned = through(bridge, noise(9600), [128])
+        assert np.isfinite(returned[bridge.latency_frames :]).all()
+        assert np.abs(returned[4800:]).max() > 0.01
+        assert bridge.process(np.zeros(0, np.float32)).shape == (0,)
+        with pytest.raises(ValueError, match="frames"):
+            bridge.process(np.zeros((128, 8), np.float32))

@@ -37,6 +37,7 @@ def refused(*arguments: str) -> str:
     [
         (("--host", "0.0.0.0"), "--key"),
         (("--host", "no-such-host.invalid"), "--key"),
+        (("--model", "[/bold]"), "[/bold]"),
         (("--margin", "huge"), "live, balanced, studio"),
         (("--port", "0"), "--port"),
         (("--port", "ninety"), "--port"),

@@ -174,6 +174,28 @@ def test_a_killed_worker_is_started_anew_and_the_client_comes_back(start_server)
     assert "Traceback" not in server.log.read_text()
 
 
+def test_a_worker_that_hangs_is_replaced(start_server):
+    server = start_server("--model", "loopback")
+    hung = server.status()["worker"]["pid"]
+    os.kill(hung, signal.SIGSTOP)
+    eventually(lambda: server.status()["worker"]["restarts"] == 1, "the hung worker is given up")
+    eventually(lambda: server.status()["worker"]["state"] == "running", "another one runs")
+    assert not os.path.exists(f"/proc/{hung}")
+
+
+def test_a_client_finds_the_server_that_took_the_place_of_another(start_server):
+    first = start_server("--model", "loopback")
+    with Bridge(first.port, seed=4) as bridge:
+        bridge.set("mix", 0.5)
+        first.stop(signal.SIGKILL)
+        second = start_server("--model", "loopback", port=first.port)
+        block = np.zeros(128, np.float32)
+        eventually(lambda: (bridge.process(block), bridge.stats()["reconnects"])[1], "the client comes back")
+        (session,) = second.status()["sessions"]
+        assert session["latency_frames"]["reported"] == bridge.latency_frames
+        assert (session["parameters"]["mix"], session["parameters"]["seed"]) == (0.5, 4)
+
+
 def test_an_offline_client_fails_loudly_when_the_worker_dies(start_server):
     server = start_server("--model", "loopback")
     with Bridge(server.port, offline=True, offline_deadline_s=5) as bridge:
