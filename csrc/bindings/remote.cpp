@@ -177,10 +177,10 @@ void bind_remote(py::module_& m) {
       .def_property_readonly("concealed", &JitterBuffer::concealed);
 
   py::class_<RemoteHub>(m, "RemoteHub")
-      .def(py::init([](const std::string& host, uint16_t port, const std::optional<py::bytes>& key) {
-             return std::make_unique<RemoteHub>(host, port, key_text(key));
+      .def(py::init([](const std::string& host, uint16_t port, const std::optional<py::bytes>& key, bool realtime) {
+             return std::make_unique<RemoteHub>(host, port, key_text(key), realtime);
            }),
-           py::arg("host"), py::arg("port") = 0, py::arg("key") = py::none())
+           py::arg("host"), py::arg("port") = 0, py::arg("key") = py::none(), py::arg("realtime") = true)
       .def_property_readonly("port", &RemoteHub::port)
       .def("add", &RemoteHub::add, py::arg("session"), py::arg("segment"), py::arg("jitter_frames"), ReleaseGil())
       .def("remove", &RemoteHub::remove, py::arg("session"), ReleaseGil())

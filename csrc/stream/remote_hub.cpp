@@ -11,8 +11,6 @@ using rtbridge::Refused;
 
 namespace {
 
-constexpr uint32_t kReceiveTimeoutMs = 50;  // how long stop() may take
-constexpr int kBatch = 64;
 constexpr size_t kFloorsKept = 4096;
 
 std::optional<rtbridge::HmacSha256> hmac_of(const std::string& key) {
@@ -22,10 +20,10 @@ std::optional<rtbridge::HmacSha256> hmac_of(const std::string& key) {
 
 }  // namespace
 
-RemoteHub::RemoteHub(const std::string& host, uint16_t port, const std::string& key)
-    : key_(hmac_of(key)), socket_(rtbridge::UdpSocket::bound(host, port)) {
+RemoteHub::RemoteHub(const std::string& host, uint16_t port, const std::string& key, bool realtime)
+    : realtime_(realtime), key_(hmac_of(key)), socket_(rtbridge::UdpSocket::bound(host, port)) {
   receiving_ = std::thread([this] { run_receiving(); });
-  rtbridge::make_realtime(receiving_, rtbridge::kReceivePriority);
+  if (realtime_) rtbridge::make_realtime(receiving_, rtbridge::kReceivePriority);
 }
 
 RemoteHub::~RemoteHub() { stop(); }
@@ -49,8 +47,9 @@ void RemoteHub::add(uint32_t session, std::shared_ptr<rtbridge::Segment> segment
   if (stop_.load()) throw std::invalid_argument("the hub has been stopped");
   if (sessions_.count(session)) throw std::invalid_argument("session " + std::to_string(session) + " is open already");
   const auto floor = nonce_floors_.find(session);
-  sessions_[session] = std::make_shared<RemoteSession>(session, std::move(segment), jitter_frames, key_,
-                                                       floor == nonce_floors_.end() ? 0 : floor->second, socket_);
+  sessions_[session] =
+      std::make_shared<RemoteSession>(session, std::move(segment), jitter_frames, key_,
+                                      floor == nonce_floors_.end() ? 0 : floor->second, socket_, realtime_);
 }
 
 bool RemoteHub::remove(uint32_t session) {
@@ -78,18 +77,10 @@ HubStats RemoteHub::stats() const {
   return stats;
 }
 
-// At ordinary priority: who floods this socket gets one core's fair share, not the machine.
 void RemoteHub::run_receiving() noexcept {
-  uint8_t datagram[2048];
-  rtbridge::Endpoint from;
-  while (!stop_.load()) {
-    if (!socket_.wait(kReceiveTimeoutMs)) continue;
-    for (int i = 0; i < kBatch; ++i) {
-      const int bytes = socket_.receive(datagram, sizeof datagram, from);
-      if (bytes < 0) break;
-      take(datagram, static_cast<size_t>(bytes), from);
-    }
-  }
+  socket_.receive_until(stop_, [this](const uint8_t* data, size_t bytes, const rtbridge::Endpoint& from) noexcept {
+    take(data, bytes, from);
+  });
 }
 
 void RemoteHub::take(const uint8_t* datagram, size_t bytes, const rtbridge::Endpoint& from) noexcept {

@@ -28,7 +28,7 @@ struct HubStats {
 class RemoteHub {
  public:
   // key empty: nothing is sealed, for loopback only. Throws std::runtime_error when the socket can't be had.
-  RemoteHub(const std::string& host, uint16_t port, const std::string& key);
+  RemoteHub(const std::string& host, uint16_t port, const std::string& key, bool realtime);
   ~RemoteHub();
   RemoteHub(const RemoteHub&) = delete;
   RemoteHub& operator=(const RemoteHub&) = delete;
@@ -44,6 +44,7 @@ class RemoteHub {
   void run_receiving() noexcept;
   void take(const uint8_t* datagram, size_t bytes, const rtbridge::Endpoint& from) noexcept;
 
+  const bool realtime_;
   const std::optional<rtbridge::HmacSha256> key_;
   rtbridge::UdpSocket socket_;
   mutable std::mutex mutex_;  // sessions_ and floors_, between control and receiving thread

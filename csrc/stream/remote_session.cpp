@@ -20,11 +20,11 @@ using rtbridge::store_release;
 
 namespace {
 constexpr uint64_t kIdleNs = 100'000'000;
-}
+}  // namespace
 
 RemoteSession::RemoteSession(uint32_t session, std::shared_ptr<rtbridge::Segment> segment, uint32_t jitter_frames,
                              const std::optional<rtbridge::HmacSha256>& key, int64_t nonce_floor,
-                             rtbridge::UdpSocket& socket)
+                             rtbridge::UdpSocket& socket, bool realtime)
     : session_(session),
       segment_(std::move(segment)),
       header_(segment_->header()),
@@ -40,7 +40,7 @@ RemoteSession::RemoteSession(uint32_t session, std::shared_ptr<rtbridge::Segment
   store_release(header_.client_pid, rtbridge::current_pid());
   private_epoch_ = load_acquire(header_.epoch_requested);
   sending_ = std::thread([this] { run_sending(); });
-  rtbridge::make_realtime(sending_, rtbridge::kSendPriority);
+  if (realtime) rtbridge::make_realtime(sending_, rtbridge::kSendPriority);
 }
 
 RemoteSession::~RemoteSession() {
@@ -62,6 +62,7 @@ Refused RemoteSession::take(const uint8_t* datagram, size_t bytes, const AudioMe
                             const float* audio, const rtbridge::Endpoint& from) noexcept {
   if (message.kind != AudioKind::kEpoch && message.kind != AudioKind::kAudio) return Refused::kMisplaced;
   const std::lock_guard lock(mutex_);
+  const int64_t newest = window_.highest();
   if (key_) {
     const Refused refused = rtbridge::check_seal(*key_, window_, datagram, bytes, sealed);
     if (refused != Refused::kNothing) {
@@ -69,7 +70,7 @@ Refused RemoteSession::take(const uint8_t* datagram, size_t bytes, const AudioMe
       return refused;
     }
   }
-  client_ = from;
+  if (!key_ || window_.highest() > newest) client_ = from;  // what was long under way doesn't move the client back
   store_release(header_.client_heartbeat_ns, rtbridge::monotonic_ns());
   if (message.kind == AudioKind::kEpoch)
     take_epoch(message.epoch, message.offline);

@@ -23,7 +23,8 @@ class RemoteSession {
  public:
   // nonce_floor: seals up to this one belong to an earlier life of the session.
   RemoteSession(uint32_t session, std::shared_ptr<rtbridge::Segment> segment, uint32_t jitter_frames,
-                const std::optional<rtbridge::HmacSha256>& key, int64_t nonce_floor, rtbridge::UdpSocket& socket);
+                const std::optional<rtbridge::HmacSha256>& key, int64_t nonce_floor, rtbridge::UdpSocket& socket,
+                bool realtime);
   ~RemoteSession();  // joins the sending thread
 
   // [receiving thread] A well-formed datagram for this session; `audio` holds its samples.

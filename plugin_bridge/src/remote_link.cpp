@@ -12,9 +12,7 @@ namespace {
 
 constexpr uint64_t kAskAgainNs = 20'000'000;    // an epoch not yet answered
 constexpr uint64_t kSignOfLifeNs = 50'000'000;  // and back: the bridge takes 250 ms of silence for a dead server
-constexpr uint32_t kReceiveTimeoutMs = 50;      // how long stop() may take
-constexpr int kBatch = 64;
-constexpr float kLoudest = 1e6f;  // as the server's intake limits every channel before it takes the mean
+constexpr float kLoudest = 1e6f;                // as the server's intake limits every channel before it takes the mean
 
 std::optional<HmacSha256> hmac_of(const std::string& key) {
   if (key.empty()) return std::nullopt;
@@ -158,16 +156,8 @@ void RemoteLink::transmit(const AudioMessage& content, const float* audio) noexc
 // --- receiving thread ---
 
 void RemoteLink::run_receiving() noexcept {
-  uint8_t datagram[2048];
-  Endpoint from;
-  while (!stop_.load()) {
-    if (!socket_.wait(kReceiveTimeoutMs)) continue;
-    for (int i = 0; i < kBatch; ++i) {
-      const int bytes = socket_.receive(datagram, sizeof datagram, from);
-      if (bytes < 0) break;
-      take(datagram, static_cast<size_t>(bytes));
-    }
-  }
+  socket_.receive_until(stop_,
+                        [this](const uint8_t* data, size_t bytes, const Endpoint&) noexcept { take(data, bytes); });
 }
 
 void RemoteLink::take(const uint8_t* datagram, size_t bytes) noexcept {

@@ -67,8 +67,8 @@ class Worker:
         self._hub: Any = None
         self._hub_error = ""
         try:
-            self._hub = _engine.RemoteHub(options.audio_host, 0, options.key)
-        except (AttributeError, OSError, RuntimeError) as error:
+            self._hub = _engine.RemoteHub(options.audio_host, 0, options.key, options.realtime)
+        except (OSError, RuntimeError) as error:
             self._hub_error = str(error)
         self._encoder = EncoderThread(self._native, options.realtime)
         self._models: dict[str, _LoadedModel] = {}

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     Path(__file__).with_name("bridge_program.cpp"),
-    *(ROOT / "plugin_bridge/src" / f"{name}.cpp" for name in ("bridge", "segment", "wake")),
+    *(ROOT / "plugin_bridge/src" / f"{name}.cpp" for name in ("bridge", "realtime", "segment", "wake")),
     *(
         ROOT / "csrc/stream" / f"{name}.cpp"
         for name in ("resampler", "mu_law", "intake", "renderer", "session", "worker")

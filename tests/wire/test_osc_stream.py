@@ -106,7 +106,7 @@ class Rig:
         }
         self.kind = kind
         self.worker = _engine.Worker(realtime=False)
-        self.hub = _engine.RemoteHub("127.0.0.1", 0, hub_key or key)
+        self.hub = _engine.RemoteHub("127.0.0.1", 0, hub_key or key, realtime=False)
         self.server_segment = _engine.Segment.create(None, **geometry)
         self.worker.open_session(SESSION, self.server_segment, kind)
         self.hub.add(SESSION, self.server_segment, self.parts.jitter)
@@ -164,6 +164,7 @@ def test_loopback_is_exact_at_the_reported_latency(key: bytes | None, block: int
         assert r.link.stats()["packets_lost"] == r.link.stats()["frames_concealed_server"] == 0
         assert r.bridge.stats()["misses"] == 0
         assert sum(r.hub.stats()["refused"].values()) == 0
+        assert r.worker.stats(SESSION)["client_heartbeat_age_ms"] < 1000  # or the server would end the session
 
 
 def test_stereo_travels_as_its_mean() -> None:
@@ -393,6 +394,7 @@ def test_hostile_datagrams_are_dropped_and_counted() -> None:
     with rig(key=KEY) as r, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
         audio = noise(RATE // 4)
         out = r.play(audio)
+        assert wait_for(lambda: r.hub.stats()["packets_received"] >= len(r.network.sent_up))
         address = ("127.0.0.1", r.hub.port)
         tone = np.ones(10, np.float32)
         now_us = time.time_ns() // 1000
