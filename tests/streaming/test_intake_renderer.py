@@ -100,6 +100,20 @@ def test_gain_and_gate() -> None:
     np.testing.assert_array_equal(opened[2:], plain[2:])
 
 
+@pytest.mark.parametrize("sizes", [[1], [64], [1000]])
+def test_a_new_gain_holds_from_the_next_hop_and_glides_over_it(sizes: list[int]) -> None:
+    intake, x = _engine.Intake(16000, 1, HOP, "linear"), np.full(2000, 0.5, np.float32)
+    for start in (0, 1000):  # the change falls into the seventh hop: frames 960 to 1119
+        for at in range(start, start + 1000, sizes[0]):
+            intake.push(x[at : min(at + sizes[0], start + 1000)])
+        intake.input_gain_db = -20.0
+    y = hops_of(intake).ravel()
+    np.testing.assert_array_equal(y[:1120], 0.5)
+    assert np.all(np.diff(y[1119:1280]) < 0)
+    np.testing.assert_allclose(np.diff(y[1119:1280]), -0.45 / 160, rtol=1e-3)
+    np.testing.assert_array_equal(y[1280:], np.float32(0.5) * np.float32(0.1))
+
+
 @pytest.mark.parametrize("frames", [0, 1, 159, 480, 4801])
 def test_finish_gives_the_hops_of_a_stream_that_goes_on_in_silence(frames: int) -> None:
     for rate in (8000, 44100, 48000):
