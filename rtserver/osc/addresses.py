@@ -160,7 +160,7 @@ CONNECTED = Message(
                 f"latency: {part}" if part != "fade" else "cross-fade, part of the margin",
                 "frames",
                 0,
-                2**30,
+                2**24,
             )
             for part in LATENCY_PARTS
         ),
@@ -188,11 +188,18 @@ MODELS_REPLY = Message(
 )
 
 _EXAMPLES = {"decoder": '"piano"', "seed": "7", "fallback": '"silence"', "bypass": "1", "panic": "1"}
+
+
+def _setter_doc(name: str) -> str:
+    text = "Stop everything that sounds." if name == "panic" else "Set a parameter."
+    return f"{text} The server passes it on to a remote client." if name in CLIENT_PARAMETERS else text
+
+
 _SETTERS = tuple(
     Message(
         f"/rt/<session>/{name}",
         "both" if name in CLIENT_PARAMETERS else "server",
-        "Set a parameter." if name != "panic" else "Stop everything that sounds.",
+        _setter_doc(name),
         (argument,),
         example=f"/rt/1/{name} ,{argument.tag} {_EXAMPLES.get(name, '0.5' if name != 'gate_db' else '-50')}",
     )

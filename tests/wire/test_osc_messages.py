@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 import struct
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,8 +15,9 @@ from hypothesis import strategies as st
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from rtserver import osc
-from rtserver.osc import addresses
+from rtserver.osc import addresses, document
 from rtserver.osc.codec import REPLY_BYTES_MAX, REQUEST_BYTES_MAX
+from rtserver.osc.events import RefusalCode
 
 CONNECT = osc.Connect(
     "osc", 48000, 128, 2, 4711, 0, "piano", margin="live", decoder="harp", seed=2**40, jitter_ms=12.5, session=3
@@ -280,3 +285,46 @@ def test_any_arguments(address: str, arguments: list[tuple[str, object]]) -> Non
     datagram = message(address, "".join(tag for tag, _ in arguments), *(value for _, value in arguments))
     check_total(osc.decode(datagram, "server"))
     check_total(osc.decode(datagram, "client"))
+
+
+def test_the_document_is_up_to_date() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "osc.md").read_text(encoding="utf-8")
+    assert document.updated(text) == text, "run: python -m rtserver.osc docs/osc.md"
+    for code in get_args(RefusalCode):
+        assert f"`{code}`" in text
+
+
+def _typed(text: str) -> bytes:
+    """A datagram from an example of the table: address, tags, values."""
+    address, tags, *values = shlex.split(text)
+    convert = {"i": int, "h": int, "f": float, "s": str}
+    return message(address, tags[1:], *(convert[t](v) for t, v in zip(tags[1:], values, strict=True)))
+
+
+@pytest.mark.parametrize("entry", [m for m in addresses.MESSAGES if m.example], ids=lambda m: m.address)
+def test_the_examples_are_right(entry: osc.Message) -> None:
+    role = "client" if entry.receiver == "client" else "server"
+    (found,) = osc.decode(_typed(entry.example), role)  # type: ignore[arg-type]
+    assert not isinstance(found, osc.Refusal), found
+
+
+def test_oscquery_describes_what_the_control_port_takes() -> None:
+    tree = osc.oscquery(values={3: {"mix": 0.5, "fallback": "dry"}})
+    rt = tree["CONTENTS"]["rt"]["CONTENTS"]
+    mix = rt["3"]["CONTENTS"]["mix"]
+    assert mix == {
+        "FULL_PATH": "/rt/3/mix",
+        "DESCRIPTION": mix["DESCRIPTION"],
+        "TYPE": "f",
+        "ACCESS": 3,
+        "RANGE": [{"MIN": 0, "MAX": 1}],
+        "VALUE": [0.5],
+    }
+    assert rt["3"]["CONTENTS"]["fallback"]["RANGE"] == [{"VALS": ["dry", "silence"]}]
+    assert rt["3"]["CONTENTS"]["gate_db"]["UNIT"] == ["dB"]
+    assert rt["connect"]["TYPE"] == "siiiiis"
+    assert "connected" not in rt and "audio" not in rt["3"]["CONTENTS"]
+    addressed = {f"/rt/3/{name}" for name in addresses.PARAMETERS}
+    assert {leaf["FULL_PATH"] for leaf in rt["3"]["CONTENTS"].values()} == addressed
+    json.dumps(tree)
+    assert "3" not in osc.oscquery()["CONTENTS"]["rt"]["CONTENTS"]
