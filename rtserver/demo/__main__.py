@@ -112,8 +112,9 @@ def _leave(out: Path, turn: Turn, report: dict[str, Any], what: str) -> None:
     report = {**report, "input": what, "pitch_agreement": figures}
     (out / "demo.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
     told = (
-        f"{agreement.within_50_cents:.0%} of voiced frames within 50 cents"
-        f" ({agreement.within_50_cents_any_octave:.0%} in any octave; by chance {agreement.chance:.0%})"
+        f"{agreement.within_50_cents:.0%} of frames within 50 cents where both are voiced"
+        f" ({agreement.within_50_cents_any_octave:.0%} in any octave, {agreement.chance:.0%} by chance;"
+        f" the output is voiced in {agreement.voiced_both:.0%} of the input's voiced frames)"
     )
     picture.draw(out / "demo.png", source, output, RATE_HZ, tracks, f"{what} -> {report['model']}: {told}")
 
