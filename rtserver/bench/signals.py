@@ -22,7 +22,7 @@ CORRELATION_S = 4.0
 class Delay:
     """frames: host frames by which the output follows the input (fractional when found by correlation).
 
-    bit_exact: the output is the input, bit for bit, at that delay.
+    bit_exact: the output is the input, bit for bit, at that delay, in every block that was not missed.
     """
 
     frames: float
@@ -63,11 +63,17 @@ def block_sizes(block: int | str, frames: int, largest: int, seed: int = 0) -> l
     return [*sizes, rest] if rest else sizes
 
 
-def exact_delay(source: Audio, output: Audio, near: Delay) -> Delay:
-    """Check that `output` [N, C] repeats `source` [N, C], bit for bit, after the whole delay `near` and silence."""
+def exact_delay(source: Audio, output: Audio, near: Delay, heard: npt.NDArray[np.bool_] | None = None) -> Delay:
+    """Check that `output` [N, C] repeats `source` [N, C], bit for bit, after the whole delay `near` and silence.
+
+    heard [N]: the frames of the output to look at, all by default.
+    """
     lag = round(near.frames)
-    same = lag >= 0 and np.array_equal(output[lag:], source[: len(source) - lag]) and not output[:lag].any()
-    return Delay(float(lag), bool(same))
+    if lag < 0:
+        return Delay(float(lag), False)
+    expected = np.concatenate([np.zeros_like(output[:lag]), source[: len(source) - lag]])
+    same = expected.view(np.uint32) == output.view(np.uint32)
+    return Delay(float(lag), bool(same.all() if heard is None else same[heard].all()))
 
 
 def correlated_delay(source: Audio, output: Audio, longest: int) -> Delay | None:

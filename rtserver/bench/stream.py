@@ -72,10 +72,11 @@ class StreamOptions:
 
 @dataclass(frozen=True)
 class Miss:
-    """When a block was not there (CLOCK_MONOTONIC), and where its translation was then."""
+    """When a block was not there (CLOCK_MONOTONIC), where its translation was then, and the block's first frame."""
 
     time_ns: int
     stage: str
+    frame: int = 0
 
 
 @dataclass
@@ -96,8 +97,9 @@ class Turn:
     steal_ms: float | None
     stalls_ns: npt.NDArray[np.int64]
     flood_sent: int = 0
-    source: signals.Audio | None = None  # of the first client
+    source: signals.Audio | None = None  # of the first client, as are:
     output: signals.Audio | None = None
+    missed_frames: list[int] = field(default_factory=list)  # where its missed blocks begin
 
     def summary(self) -> dict[str, Any]:
         stalls_ms = (self.stalls_ns[:, 1] - self.stalls_ns[:, 0]) / 1e6 if len(self.stalls_ns) else np.zeros(0)
@@ -209,7 +211,7 @@ def play(options: StreamOptions, stream: Stream, flood: int, seconds: float, ser
     turn = perform(options, stream, sources, server, flood)
     if not stream.turns and stream.model in PROBES:
         stream.delay = _measure(stream, turn, options)
-    turn.source = turn.output = None
+    turn.source = turn.output = None  # a minute of both is a lot to keep
     return turn
 
 
@@ -248,6 +250,7 @@ def perform(
         flooding.sent if flooding else 0,
         sources[0],
         runs[0].output,
+        [miss.frame for miss in runs[0].misses],
     )
 
 
@@ -258,7 +261,10 @@ def _measure(stream: Stream, turn: Turn, options: StreamOptions) -> signals.Dela
     found = signals.correlated_delay(*signals.excerpt(turn.source, turn.output, options.rate_hz), longest)
     if found is None or stream.model != "loopback":
         return found
-    return signals.exact_delay(turn.source, turn.output, found)
+    heard = np.ones(len(turn.output), bool)
+    for frame in turn.missed_frames:  # the fallback, and the fades around it
+        heard[frame : frame + options.largest_block_frames + stream.latency.fade] = False
+    return signals.exact_delay(turn.source, turn.output, found, heard)
 
 
 @dataclass(frozen=True)
@@ -285,8 +291,10 @@ def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -
         np.asarray(result["round_trip_us"], np.float64),
         int(after["blocks"] - before["blocks"]),
         [
-            Miss(int(time_ns), str(stage))
-            for time_ns, stage in zip(result["miss_times_ns"], result["miss_causes"], strict=True)
+            Miss(int(time_ns), str(stage), int(frame))
+            for time_ns, stage, frame in zip(
+                result["miss_times_ns"], result["miss_causes"], result["miss_frames"], strict=True
+            )
         ],
         np.stack([stalls_ns, stalls_ns + np.asarray(result["machine_stalls_ns"], np.int64)], axis=1),
         np.asarray(result["lateness_us"], np.float64),

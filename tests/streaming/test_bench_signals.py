@@ -35,6 +35,9 @@ def test_one_wrong_bit_is_not_bit_exact() -> None:
     other = output.copy()
     other.view(np.uint32)[30000, 1] ^= 1
     assert not signals.exact_delay(source, other, near).bit_exact
+    heard = np.ones(len(output), bool)
+    heard[29990:30010] = False
+    assert signals.exact_delay(source, other, near, heard).bit_exact, "a missed block is not looked at"
     other = output.copy()
     other[3, 0] = 1e-9
     assert not signals.exact_delay(source, other, near).bit_exact, "nothing may sound before the latency"
