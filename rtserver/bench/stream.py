@@ -62,6 +62,8 @@ class StreamOptions:
             raise UserError(f"transport {self.transport!r} is not known: give shm or osc")
         if not 0.5 <= self.seconds <= 86400.0:
             raise UserError(f"{self.seconds:g} seconds can't be run: give 0.5 to 86400")
+        if self.alternate_with == self.model:
+            raise UserError(f"{self.model} can't alternate with itself; name another model, such as identity16k")
         if not 1 <= self.clients <= 64 or self.channels not in (1, 2) or self.flood < 0:
             raise UserError("give 1 to 64 clients, 1 or 2 channels, and a flood of at least 0 messages a second")
 

@@ -120,9 +120,7 @@ def shared_memory() -> Check | None:
     if free_mb < SEGMENT_MB:
         fix = f"`sudo mount -o remount,size=256M {SHARED_MEMORY}` (in a container: --shm-size=256m)"
         return Check("shared memory", "unusable", f"{free_mb:.1f} MB free in {SHARED_MEMORY}", fix, data)
-    return Check(
-        "shared memory", "ok", f"{free_mb:.0f} MB free, room for {free_mb // SEGMENT_MB:.0f} sessions", "", data
-    )
+    return Check("shared memory", "ok", f"{free_mb:.0f} MB free", "", data)
 
 
 def stale_segments() -> Check | None:

@@ -107,6 +107,7 @@ def test_minutes_alternate_and_add_up() -> None:
         {"margin": "none"},
         {"clients": 0},
         {"channels": 3},
+        {"alternate_with": "loopback"},
     ],
 )
 def test_what_cannot_be_played_is_refused(wrong: dict[str, object]) -> None:
