@@ -14,7 +14,8 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from rtserver.bench.stream import StreamOptions, Turn, connect, describe, perform
+from rtserver.bench.stream import StreamOptions, connect, perform
+from rtserver.bench.stream_report import Turn, describe
 from rtserver.demo import clip as clips
 from rtserver.errors import UserError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtserver import latency
-from rtserver.bench import machine, signals, stream
+from rtserver.bench import machine, signals, stream, stream_report
 from rtserver.errors import UserError
 
 
@@ -71,11 +71,11 @@ def test_misses_are_laid_on_the_machine_only_when_it_stood_still() -> None:
     parts = latency.compute(48000, 128, 160, 0)
     second = 1_000_000_000
     quiet = _Steal([(0, 5), (second, 5), (2 * second, 5)])
-    miss = stream.Miss(second, "decoder")
+    miss = stream_report.Miss(second, "decoder")
 
     def cause(steal: machine.StealMeter, *stalls: tuple[int, int]) -> str:
         stalls_ns = np.array(stalls, np.int64).reshape(-1, 2)
-        return stream.attribute(miss, parts, 48000, steal, stalls_ns)
+        return stream_report.attribute(miss, parts, 48000, steal, stalls_ns)
 
     assert cause(quiet) == "decoder"
     assert cause(quiet, (second - 3_000_000, second - 1_000_000)) == "machine_stall"
@@ -116,5 +116,5 @@ def test_what_cannot_be_played_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_percentiles_of_nothing() -> None:
-    assert stream.percentiles(np.zeros(0)) == {"p50": None, "p99": None, "p999": None, "max": None}
-    assert stream.percentiles(np.arange(1001.0)) == {"p50": 500.0, "p99": 990.0, "p999": 999.0, "max": 1000.0}
+    assert stream_report.percentiles(np.zeros(0)) == {"p50": None, "p99": None, "p999": None, "max": None}
+    assert stream_report.percentiles(np.arange(1001.0)) == {"p50": 500.0, "p99": 990.0, "p999": 999.0, "max": 1000.0}
