@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "rtbridge/hmac_sha256.h"
+#include "rtbridge/inheriting_mutex.h"
 #include "rtbridge/osc_audio.h"
 #include "rtbridge/segment.h"
 #include "rtbridge/udp_socket.h"
@@ -47,7 +48,7 @@ class RemoteHub {
   const bool realtime_;
   const std::optional<rtbridge::HmacSha256> key_;
   rtbridge::UdpSocket socket_;
-  mutable std::mutex mutex_;  // sessions_ and floors_, between control and receiving thread
+  mutable rtbridge::InheritingMutex mutex_;  // sessions_ and floors_, between control and receiving thread
   std::map<uint32_t, std::shared_ptr<RemoteSession>> sessions_;
   std::map<uint32_t, int64_t> nonce_floors_;  // of sessions that were here: what they sent must not come again
   uint64_t sent_before_ = 0;                  // by sessions that were here

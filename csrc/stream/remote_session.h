@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "rtbridge/hmac_sha256.h"
+#include "rtbridge/inheriting_mutex.h"
 #include "rtbridge/jitter_buffer.h"
 #include "rtbridge/osc_audio.h"
 #include "rtbridge/osc_seal.h"
@@ -52,7 +53,7 @@ class RemoteSession {
   const std::optional<rtbridge::HmacSha256> key_;
   rtbridge::UdpSocket& socket_;
 
-  mutable std::mutex mutex_;  // between the two threads, over everything down to nonces_
+  mutable rtbridge::InheritingMutex mutex_;  // between the two threads, over everything down to nonces_
   rtbridge::ReplayWindow window_;
   rtbridge::Endpoint client_;
   Phase phase_ = Phase::kIdle;

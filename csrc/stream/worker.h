@@ -5,7 +5,7 @@
 #include <mutex>
 #include <vector>
 
-#include "stream/inheriting_mutex.h"
+#include "rtbridge/inheriting_mutex.h"
 #include "stream/session.h"
 
 namespace rtstream {
@@ -43,9 +43,9 @@ class Worker {
 
   const bool realtime_;
   bool realtime_granted_ = false;
-  rtbridge::LocalWake hops_wake_;  // intake and render threads notify, the encoder thread sleeps
-  mutable InheritingMutex mutex_;  // sessions_: control and encoder thread; the audio threads never take it
-  std::mutex encoder_mutex_;       // a second encoder thread would wait here
+  rtbridge::LocalWake hops_wake_;            // intake and render threads notify, the encoder thread sleeps
+  mutable rtbridge::InheritingMutex mutex_;  // sessions_: control and encoder thread; the audio threads never take it
+  std::mutex encoder_mutex_;                 // a second encoder thread would wait here
   std::map<int, std::shared_ptr<Session>> sessions_;
   std::atomic<bool> stopped_{false};
 };

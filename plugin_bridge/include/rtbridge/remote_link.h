@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "rtbridge/hmac_sha256.h"
+#include "rtbridge/inheriting_mutex.h"
 #include "rtbridge/jitter_buffer.h"
 #include "rtbridge/osc_audio.h"
 #include "rtbridge/osc_seal.h"
@@ -71,7 +72,7 @@ class RemoteLink {
   const std::optional<HmacSha256> key_;
   UdpSocket socket_;
 
-  mutable std::mutex mutex_;  // between the two threads; the audio thread never takes it
+  mutable InheritingMutex mutex_;  // between the two threads; the audio thread never takes it
   Phase phase_ = Phase::kIdle;
   uint32_t epoch_ = 0;
   uint64_t epoch_start_ = 0;

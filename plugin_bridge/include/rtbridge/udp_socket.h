@@ -33,11 +33,11 @@ class UdpSocket {
   bool send(const uint8_t* data, size_t bytes) noexcept;  // connected sockets
 
   // [one receiving thread] take(datagram, bytes, from) for everything that comes, until `stop` (seen within 50 ms).
-  // Works for at most 4 of any 10 ms: a flood loses packets, it does not get the machine, even at real-time priority.
+  // Works for at most 2 of any 10 ms: a flood loses packets, it does not get the machine, even at real-time priority.
   template <class Take>
   void receive_until(const std::atomic<bool>& stop, Take take) noexcept {
     using namespace std::chrono;
-    constexpr auto kPeriod = milliseconds(10), kShare = milliseconds(4);
+    constexpr auto kPeriod = milliseconds(10), kShare = milliseconds(2);
     uint8_t datagram[2048];
     Endpoint from;
     auto period = steady_clock::now();

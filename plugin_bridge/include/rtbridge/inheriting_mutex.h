@@ -1,5 +1,5 @@
-// A mutex whose holder inherits the priority of who waits for it: the worker's main thread, which has none, must not
-// keep the real-time encoder thread waiting while other real-time threads keep it off the processor.
+// A mutex whose holder inherits the priority of who waits for it: a control thread, which has none, must not keep a
+// real-time thread waiting while other real-time threads keep it off the processor.
 #pragma once
 #include <mutex>
 
@@ -7,7 +7,7 @@
 #include <pthread.h>
 #endif
 
-namespace rtstream {
+namespace rtbridge {
 
 #if defined(__linux__) || defined(__APPLE__)
 
@@ -36,4 +36,4 @@ using InheritingMutex = std::mutex;  // Windows raises a starved holder by itsel
 
 #endif
 
-}  // namespace rtstream
+}  // namespace rtbridge
