@@ -3,5 +3,6 @@
 #include <pybind11/pybind11.h>
 
 void bind_engine(pybind11::module_& m);
+void bind_stages(pybind11::module_& m);
 void bind_stream(pybind11::module_& m);
 void bind_remote(pybind11::module_& m);

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "parameters.h"
 #include "rtbridge/atomics.h"
 
 namespace rtbridge {
@@ -14,86 +15,6 @@ namespace {
 
 constexpr uint64_t kHeartbeatStaleNs = 250'000'000;
 constexpr uint64_t kGoneNs = 2'000'000'000;  // offline: a server this long without a heartbeat has left
-
-struct Range {
-  double low, high, initial;
-};
-constexpr Range kRanges[static_cast<size_t>(Param::kCount)] = {
-    {0.0, 1.0, 1.0},           // mix
-    {-60.0, 24.0, 0.0},        // output gain
-    {-60.0, 24.0, 0.0},        // input gain
-    {-90.0, 0.0, -90.0},       // gate
-    {0.0, 2.0, 1.0},           // temperature
-    {0.0, 1.0, 0.0},           // bypass
-    {0.0, 1.0, 0.0},           // fallback
-    {0.0, 4095.0, 0.0},        // decoder
-    {0.0, 1.8446744e19, 0.0},  // seed
-    {0.0, 4294967295.0, 0.0},  // panic
-};
-
-constexpr size_t index(Param param) { return static_cast<size_t>(param); }
-
-float clamped(Param param, float value) noexcept {
-  const Range& range = kRanges[index(param)];
-  if (std::isnan(value)) return static_cast<float>(range.initial);
-  return std::clamp(value, static_cast<float>(range.low), static_cast<float>(range.high));
-}
-
-void write_field(rt_header& h, Param param, double value) noexcept {
-  const auto u32 = static_cast<uint32_t>(value < 4294967295.0 ? value : 4294967295.0);
-  const auto f32 = static_cast<float>(value);
-  switch (param) {
-    case Param::kMix:
-      return store_relaxed(h.mix, f32);
-    case Param::kOutputGainDb:
-      return store_relaxed(h.output_gain_db, f32);
-    case Param::kInputGainDb:
-      return store_relaxed(h.input_gain_db, f32);
-    case Param::kGateDb:
-      return store_relaxed(h.gate_db, f32);
-    case Param::kTemperature:
-      return store_relaxed(h.temperature, f32);
-    case Param::kBypass:
-      return store_relaxed(h.bypass, u32);
-    case Param::kFallback:
-      return store_relaxed(h.fallback, u32);
-    case Param::kDecoder:
-      return store_relaxed(h.decoder, u32);
-    case Param::kPanic:
-      return store_relaxed(h.panic, u32);
-    case Param::kSeed:
-    case Param::kCount:
-      return;
-  }
-}
-
-double read_field(const rt_header& h, Param param) noexcept {
-  switch (param) {
-    case Param::kMix:
-      return load_relaxed(h.mix);
-    case Param::kOutputGainDb:
-      return load_relaxed(h.output_gain_db);
-    case Param::kInputGainDb:
-      return load_relaxed(h.input_gain_db);
-    case Param::kGateDb:
-      return load_relaxed(h.gate_db);
-    case Param::kTemperature:
-      return load_relaxed(h.temperature);
-    case Param::kBypass:
-      return load_relaxed(h.bypass);
-    case Param::kFallback:
-      return load_relaxed(h.fallback);
-    case Param::kDecoder:
-      return load_relaxed(h.decoder);
-    case Param::kSeed:
-      return static_cast<double>(load_relaxed(h.seed));
-    case Param::kPanic:
-      return load_relaxed(h.panic);
-    case Param::kCount:
-      break;
-  }
-  return 0.0;
-}
 
 float from_db(float db) noexcept { return db == 0.0f ? 1.0f : std::pow(10.0f, db / 20.0f); }
 
