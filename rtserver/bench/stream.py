@@ -163,8 +163,11 @@ def perform(
         jobs = zip(stream.bridges, sources, strict=True)
         runs = list(pool.map(lambda job: _drive(job[0], job[1], sizes, options.rate_hz), jobs))
     # What a turn's last blocks waited for was the next turn's first: the pause between is no round trip.
-    trips = [run.round_trip_us[late:] for run, late in zip(runs, stream.unanswered or [0] * len(runs), strict=True)]
-    stream.unanswered = [max(0, run.blocks - len(run.round_trip_us)) for run in runs]
+    before = stream.unanswered or [0] * len(runs)
+    trips = [run.round_trip_us[late:] for run, late in zip(runs, before, strict=True)]
+    stream.unanswered = [
+        max(0, late + run.blocks - len(run.round_trip_us)) for run, late in zip(runs, before, strict=True)
+    ]
     misses = [miss for run in runs for miss in run.misses]
     stalls_ns = runs[0].stalls_ns
     if stream.first_sound_s is None:
