@@ -60,16 +60,23 @@ class TranslationNetwork(nn.Module):
         return self.encoder(mu_law.network_input(self.codes(audio)).unsqueeze(1))
 
     def reconstruction(
-        self, domain: str, latents: Tensor, target: Tensor, history_noise: float = 0.0, warmup_samples: int = 0
+        self,
+        domain: str,
+        latents: Tensor,
+        target: Tensor,
+        history_noise: float = 0.0,
+        warmup_samples: int = 0,
+        history: Tensor | None = None,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
         history_noise: largest standard deviation of the noise on the teacher-forced past, one draw a segment: it makes
         the decoder trust its latent, and its own imperfect past when it runs free.
+        history: what stands in for the past of target, [B, T]; target itself otherwise.
         warmup_samples: codes at the start, where the past is cut off, that don't count.
         """
         codes = self.codes(target)
-        past = mu_law.network_input(codes).unsqueeze(1)
+        past = mu_law.network_input(codes if history is None else self.codes(history)).unsqueeze(1)
         if history_noise > 0.0:
             level = torch.rand(past.shape[0], 1, 1, device=past.device) * history_noise
             past = past + level * torch.randn_like(past)

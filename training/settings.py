@@ -43,8 +43,10 @@ class TrainSettings:
     note_weight: float = 0.0
     pitch_shift_probability: float = 0.5
     history_noise: float = 0.0
+    history_fade_probability: float = 0.0
     latent_dropout: float = 0.1
     warmup_samples: int = 512
+    average_decay: float = 0.999
     steps: int = 10000
     checkpoint_steps: int = 100
     bfloat16: bool = True

@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training.augment import shift_pitch_somewhere
+from training.augment import fade_somewhere, shift_pitch_somewhere
 from training.dataset import Batch, Corpus
 from training.network import Losses, TranslationNetwork
 from training.settings import Settings, TrainSettings
 
 RUNS = Path(__file__).parent / "runs"
-AVERAGE_DECAY = 0.999
 
 
 def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
@@ -81,7 +80,9 @@ class Trainer:
         source = np.stack(
             [shift_pitch_somewhere(s, self.rng) if self.rng.random() < probability else s for s in batch.source]
         )
-        arrays = (source, batch.target, batch.timbre, batch.notes)
+        fade = self.settings.train.history_fade_probability
+        history = np.stack([fade_somewhere(t, self.rng) if self.rng.random() < fade else t for t in batch.target])
+        arrays = (source, batch.target, history, batch.timbre, batch.notes)
         return tuple(torch.from_numpy(a).to(self.device) for a in arrays)
 
     def train_step(self, steps: int) -> tuple[str, Losses]:
@@ -94,7 +95,7 @@ class Trainer:
         domain = str(self.rng.choice(names, p=np.array(shares) / sum(shares)))
         samples = round(s.segment_seconds * self.settings.model.sample_rate_hz)
         batch = self.corpus.draw(self.rng, domain, s.timbre_lags_ms, s.timbre_probability, s.batch, samples)
-        source, target, timbre, notes = self._tensors(batch)
+        source, target, history, timbre, notes = self._tensors(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
             latents = self.network.encode(source)
             classifier_loss, _ = self.network.heads(latents.detach(), timbre, notes)
@@ -105,7 +106,7 @@ class Trainer:
             domain_loss, note_loss = self.network.heads(latents, timbre, notes)
             kept = (torch.rand(len(latents), 1, 1, device=self.device) >= s.latent_dropout).to(latents.dtype)
             reconstruction = self.network.reconstruction(
-                domain, latents * kept, target, s.history_noise, s.warmup_samples
+                domain, latents * kept, target, s.history_noise, s.warmup_samples, history
             ).mean()
             # The confusion term is bounded: no reward for being wronger than a guess.
             confusion = domain_loss.clamp(max=math.log(len(self.corpus.instruments)))
@@ -115,7 +116,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
         self.optimizer.step()
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 10))
+        decay = min(s.average_decay, self.step / (self.step + 10))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1.0 - decay)

@@ -12,7 +12,7 @@ from models import mu_law
 from rtserver import model_file
 from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
 from training import corpus, settings, train
-from training.augment import shift_pitch_somewhere
+from training.augment import fade_somewhere, shift_pitch_somewhere
 from training.export import part, sharpened
 from training.scores import Note
 from training.settings import CorpusSettings, Settings, TrainSettings
@@ -50,17 +50,17 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_loss_falls_and_training_resumes(tiny: Settings, tmp_path: Path) -> None:
     trainer = train.Trainer(tiny, torch.device("cpu"))
-    losses = [float(trainer.train_step(100)[1].reconstruction) for _ in range(100)]
-    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.4
+    losses = [float(trainer.train_step(200)[1].reconstruction) for _ in range(200)]
+    assert np.mean(losses[-20:]) < np.mean(losses[:10]) - 0.4
     trainer.save(tmp_path / "checkpoint.pt")
     again = train.Trainer(tiny, torch.device("cpu"))
     again.load(tmp_path / "checkpoint.pt")
-    assert again.step == 100
-    trainer.rng = np.random.default_rng(RECIPE.seed + 100)
+    assert again.step == 200
+    trainer.rng = np.random.default_rng(RECIPE.seed + 200)
     torch.manual_seed(9)
-    expected = trainer.train_step(120)[1].reconstruction
+    expected = trainer.train_step(220)[1].reconstruction
     torch.manual_seed(9)
-    assert torch.equal(expected, again.train_step(120)[1].reconstruction)
+    assert torch.equal(expected, again.train_step(220)[1].reconstruction)
 
 
 def test_export_loads_as_a_pack(tiny: Settings, tmp_path: Path) -> None:
@@ -94,6 +94,25 @@ def test_pitch_shift_changes_only_a_stretch() -> None:
     changed = np.flatnonzero(np.abs(out - audio) > 1e-3)
     assert out.shape == audio.shape
     assert 0.2 * 16000 < changed[-1] - changed[0] <= 0.5 * 16000
+
+
+def test_fade_makes_one_stretch_quieter() -> None:
+    audio = np.ones(16000, dtype=np.float32)
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        faded = np.flatnonzero(fade_somewhere(audio, rng) < 1.0)
+        assert 0.03 * 16000 <= len(faded) <= 0.3 * 16000
+        assert faded[-1] - faded[0] + 1 == len(faded)
+
+
+def test_a_faded_history_changes_what_the_decoder_is_taught_with_only(tiny: Settings) -> None:
+    network = train.Trainer(tiny, torch.device("cpu")).network.eval()
+    target = torch.rand(1, 1600) - 0.5
+    latents = network.encode(target)
+    as_it_is = network.reconstruction("a", latents, target)
+    assert torch.equal(network.reconstruction("a", latents, target, history=target), as_it_is)
+    muted = network.reconstruction("a", latents, target, history=torch.zeros_like(target))
+    assert muted.shape == as_it_is.shape and not torch.equal(muted, as_it_is)
 
 
 @pytest.mark.parametrize("kind", ["rounded", "published"])
