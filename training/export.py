@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .pt file to write")
     parser.add_argument("--temperature", type=float, default=1.0, help="sampling temperature that the pack calls 1.0")
     parser.add_argument("--device", default="", help="where it was trained, for the card")
+    parser.add_argument("--note", default="", help="anything else about how it was trained, for the card")
     arguments = parser.parse_args()
     settings = Settings.read(arguments.config)
     checkpoint = RUNS / settings.name / "checkpoint.pt"
@@ -73,11 +74,13 @@ def main() -> None:
             "segment_seconds": train.segment_seconds,
             "audio_hours_seen": round(state["step"] * train.batch * train.segment_seconds / 3600, 2),
             "trained_on": arguments.device,
+            "note": arguments.note,
             "folded_temperature": arguments.temperature,
             "departures": [
                 "encoder also hears the same passage in other timbres (timbre_probability)",
                 "note probe on the latent (note_weight)",
                 "noise on the teacher-forced past (history_noise)",
+                "stretches of the teacher-forced past made quieter (history_fade_probability)",
             ],
         },
         "training_loss": {

@@ -61,8 +61,8 @@ def _show(described: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(style="bold", overflow="fold", max_width=32)  # long names fold, so that the values stay in sight
+    table.add_column(overflow="fold", ratio=1)
 
     def row(label: str, text: str) -> None:
         table.add_row(label, escape(text))
@@ -94,16 +94,22 @@ def _show(described: dict[str, Any]) -> None:
 
 
 def _flat(card: dict[str, Any], prefix: str = "card") -> list[tuple[str, str]]:
-    """A card as lines: nested dictionaries by dotted name, lists of plain values on one line."""
+    """A card as lines: nested dictionaries by dotted name, lists and dictionaries of plain values on one line."""
     lines: list[tuple[str, str]] = []
     for key, value in card.items():
         name = f"{prefix}.{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
             lines += _flat(value, name)
+        elif isinstance(value, dict):
+            lines.append((name, ", ".join(f"{k} {_plain(v)}" for k, v in value.items()) or "none"))
         elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
             lines += [(name, json.dumps(item)) for item in value]
         elif isinstance(value, list):
-            lines.append((name, ", ".join(map(str, value))))
+            lines.append((name, ", ".join(map(_plain, value))))
         else:
-            lines.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
+            lines.append((name, _plain(value)))
     return lines
+
+
+def _plain(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
