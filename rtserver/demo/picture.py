@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def draw(
         panel.set_facecolor("black")
         panel.set_ylabel(f"{name}: frequency (Hz)")
         panel.legend(loc="upper right", framealpha=0.7)
-    panels[0].set_title(title, loc="left")
+    panels[0].set_title(textwrap.fill(title, 130), loc="left")
     panels[1].set_xlabel("time (s)")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
