@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,8 @@ from rtserver.safe_load import first_line
 
 FORMAT = "rtserver-model-1"
 MAX_CARD_BYTES = 1 << 20
+CALIBRATION_VERSION = 1
+MAX_CALIBRATION_ARRAYS = 1024
 
 Weights = dict[str, np.ndarray]
 
@@ -189,12 +191,37 @@ def plain_values(value: Any, what: str) -> dict[str, Any]:
     return cast(dict[str, Any], walk(value, 0))
 
 
-def check_calibration(value: Any, path: Path) -> dict[str, Any]:
-    """Scales for quantised kernels, by tensor name; empty in packs that are run in float32."""
+def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Collection[str]) -> dict[str, Any]:
+    """What quantising the weights needs to know of the activations; empty in packs that don't say.
+
+    {"version": 1, "decoders": {name: float32 [layers, R]}, "encoder": {name: float32 array}, "source": text}: for each
+    decoder the greatest |input| of each residual channel of each layer, measured in float32 on the audio of `source`.
+    """
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{path}: field `calibration` must be a dictionary by name, found {type(value).__name__}")
-    plain = {key: entry for key, entry in value.items() if not hasattr(entry, "shape")}
-    scales = {
-        key: _array(t, tuple(t.shape), f"{path}: calibration {key}") for key, t in value.items() if key not in plain
-    }
-    return {**plain_values(plain, f"{path}: calibration"), **scales}
+    if not value:
+        return {}
+    what = f"{path}: calibration"
+    if type(value.get("version")) is not int or value["version"] != CALIBRATION_VERSION:
+        found = str(value.get("version"))[:40]
+        raise UserError(f"{what} has version {found}, expected {CALIBRATION_VERSION}; update rtserver, or export again")
+    if set(value) - {"version", "decoders", "encoder", "source"}:
+        raise UserError(f"{what} may hold version, decoders, encoder and source only; export the pack again")
+    d = config.decoder
+    shape = (len(d.dilations), d.residual_channels)
+    ranges = _check_weights(value.get("decoders"), dict.fromkeys(decoders, shape), f"{what} of decoders")
+    encoder = value.get("encoder", {})
+    if not isinstance(encoder, Mapping) or len(encoder) > MAX_CALIBRATION_ARRAYS:
+        raise UserError(f"{what} of encoder must be a dictionary of at most {MAX_CALIBRATION_ARRAYS} arrays")
+    for name, tensor in encoder.items():
+        found_shape = getattr(tensor, "shape", None)
+        if not isinstance(name, str) or len(name) > 64 or found_shape is None or len(found_shape) > 4:
+            raise UserError(f"{what} of encoder must hold arrays of at most 4 dimensions by name, found {name!r:.60}")
+    of_encoder = {n: _array(t, tuple(t.shape), f"{what} of encoder {n}") for n, t in encoder.items()}
+    for name, array in [*ranges.items(), *of_encoder.items()]:
+        if array.size and array.min() < 0:
+            raise UserError(f"{what}: {name} holds negative numbers, expected magnitudes; export the pack again")
+    source = value.get("source", "")
+    if not isinstance(source, str) or len(source) > 4096:
+        raise UserError(f"{what} source must be a text of at most 4096 letters, found {type(source).__name__}")
+    return {"version": CALIBRATION_VERSION, "decoders": ranges, "encoder": of_encoder, "source": source}

@@ -164,7 +164,7 @@ def load(path_or_name: str | os.PathLike[str]) -> Model:
         encoder=encoder,
         decoders=decoders,
         card=plain_values(content.get("card", {}), f"{path}: card"),
-        calibration=check_calibration(content.get("calibration", {}), path),
+        calibration=check_calibration(content.get("calibration", {}), path, config, decoders),
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -196,7 +196,7 @@ def save(
     path = Path(path)
     torch = import_torch()
     content = {"format": FORMAT, "config": config.to_dict(), "encoder": encoder, "decoders": decoders}
-    _, checked_encoder, checked_decoders = check_content(content, path)
+    checked_config, checked_encoder, checked_decoders = check_content(content, path)
     groups = {"encoder": checked_encoder, **{f"decoder {name}": w for name, w in checked_decoders.items()}}
     if half:
         for group, weights in groups.items():
@@ -209,8 +209,10 @@ def save(
 
     content["encoder"] = tensors(checked_encoder)
     content["decoders"] = {name: tensors(weights) for name, weights in checked_decoders.items()}
-    scales = check_calibration(dict(calibration or {}), path)
-    content["calibration"] = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in scales.items()}
+    ranges = check_calibration(dict(calibration or {}), path, checked_config, checked_decoders)
+    for part in ("decoders", "encoder") if ranges else ():
+        ranges[part] = {name: torch.from_numpy(array) for name, array in ranges[part].items()}
+    content["calibration"] = ranges
     content["card"] = plain_values(dict(card or {}), f"{path}: card")
     partial = path.with_name(path.name + ".part")
     try:

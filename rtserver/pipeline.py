@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from rtserver import _engine
+from rtserver import precision as precisions
 from rtserver.encoder import OnnxEncoder
 from rtserver.errors import UserError
 from rtserver.model_file import Model
@@ -83,11 +84,12 @@ class Stream:
 class Translator:
     """A model made ready once, weights packed, from which streams are opened."""
 
-    def __init__(self, model: Model, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(self, model: Model, device: str = "cpu", precision: str = "auto") -> None:
         if model.kind == "loopback":
             raise UserError("loopback tests the server's rings only and translates nothing; use identity16k or a pack")
         self.model = model
-        self._precision = precision
+        self.precision = precisions.resolve(precision)
+        self._calibration = precisions.calibration_for(model, self.precision)
         self._voices: dict[str, _engine.Decoder] = {}
         self._encoder: OnnxEncoder | None = None
         if model.kind == "model":
@@ -123,9 +125,9 @@ class Translator:
         if not name:
             return None
         if name not in self._voices:
-            self._voices[name] = _engine.Decoder(
-                self.model.decoder_config(name), self.model.decoders[name], precision=self._precision
-            )
+            ranges = precisions.decoder_ranges(self._calibration, name)
+            weights = self.model.decoders[name]
+            self._voices[name] = precisions.decoder(self.model.decoder_config(name), weights, self.precision, ranges)
         return self._voices[name]
 
 
@@ -136,6 +138,7 @@ def translate(
     decoder: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    precision: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Translate a whole signal: float32 [n] or [n, channels] at rate_hz to wet float32 [n], latency removed.
@@ -144,7 +147,9 @@ def translate(
     """
     frames = np.asarray(frames, np.float32)
     channels = frames.shape[1] if frames.ndim == 2 else 1
-    stream = Translator(model).open(rate_hz, channels, decoder=decoder, seed=seed, temperature=temperature)
+    stream = Translator(model, precision=precision).open(
+        rate_hz, channels, decoder=decoder, seed=seed, temperature=temperature
+    )
     pieces = []
     for start in range(0, len(frames), rate_hz):
         pieces.append(stream.push(frames[start : start + rate_hz]))

@@ -126,7 +126,7 @@ def fingerprint(translator: Translator, task: Task, settings: Settings) -> str:
     with task.input.open("rb") as file:
         source = hashlib.file_digest(file, "sha256").hexdigest()
     values: list[Any] = [PIPELINE_VERSION, source, translator.model.sha256, task.decoder, task.output.suffix.lower()]
-    values += [settings.seed, settings.temperature, settings.rate_hz]
+    values += [settings.seed, settings.temperature, settings.rate_hz, translator.precision]
     digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
     return f"rtserver translate {translator.model.name} {task.decoder} seed {settings.seed} {digest}"
 

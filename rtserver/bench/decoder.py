@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver import _engine, model_file
+from rtserver import precision as precisions
 from rtserver.errors import UserError
 from rtserver.model_check import Weights, decoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, ModelConfig
@@ -28,6 +29,7 @@ TORCH_ROUND_S = 0.1
 READ_ROUND_S = 0.02
 MIN_ROUNDS = 5
 MAX_SLOTS = 64
+RANGE_HOPS = 4
 LAYERS_A_BLOCK = 10
 
 
@@ -37,6 +39,7 @@ class Subject:
 
     config: ModelConfig
     weights: Weights
+    model: model_file.Model | None = None  # None: random weights
 
     @property
     def engine_config(self) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def run(
     model: str | None = None,
     layers: int | None = None,
     channels: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
     slots: int = 1,
     device: str = "auto",
     seconds: float = 4.0,
@@ -80,8 +83,9 @@ def run(
     if not 1 <= slots <= MAX_SLOTS:
         raise UserError(f"--slots is {slots}; give a number from 1 to {MAX_SLOTS}")
     subject = choose(preset, model, layers, channels)
+    precision = precisions.resolve(precision)
     try:
-        decoder = _engine.Decoder(subject.engine_config, subject.weights, precision=precision)
+        decoder = precisions.decoder(subject.engine_config, subject.weights, precision, _ranges(subject, precision))
     except ValueError as error:
         raise UserError(f"{error}") from error
 
@@ -96,7 +100,7 @@ def run(
     return {
         "device": "cpu",
         "isa": decoder.isa,
-        "precision": decoder.precision,
+        "precision": precision,
         "layers": decoder.layers,
         "residual_channels": decoder.residual_channels,
         "skip_channels": decoder.skip_channels,
@@ -119,7 +123,7 @@ def choose(preset: str | None, model: str | None, layers: int | None, channels: 
         pack = model_file.load(model)
         if pack.kind != "model":
             raise UserError(f"{pack.name} is a probe and has no decoder; name an instrument pack")
-        return Subject(pack.config, pack.decoders[pack.decoder_name()])
+        return Subject(pack.config, pack.decoders[pack.decoder_name()], pack)
     name = preset or "live"
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
@@ -134,6 +138,23 @@ def choose(preset: str | None, model: str | None, layers: int | None, channels: 
         decoder = replace(decoder, residual_channels=channels, skip_channels=channels)
     config = replace(config, decoder=decoder)
     return Subject(config, random_weights(decoder, config.encoder.latent_channels))
+
+
+def _ranges(subject: Subject, precision: str) -> npt.NDArray[np.float32] | None:
+    """float32 [layers, R] of what int8 needs to know: a pack's, or those of a moment of noise; else None."""
+    if precision != "int8":
+        return None
+    if subject.model is not None:
+        calibration = precisions.calibration_for(subject.model, precision)
+        found: npt.NDArray[np.float32] | None = precisions.decoder_ranges(calibration, subject.model.decoder_name())
+        return found
+    rng = np.random.default_rng(3)
+    encoder = subject.config.encoder
+    latents = rng.standard_normal((RANGE_HOPS, encoder.latent_channels)).astype(np.float32)
+    codes = rng.integers(0, 256, RANGE_HOPS * encoder.hop_samples, dtype=np.uint8)
+    decoder: Any = precisions.decoder(subject.engine_config, subject.weights, "fp32")
+    measured: npt.NDArray[np.float32] = decoder.input_ranges(latents, codes)
+    return measured
 
 
 def _arrange(layers: int) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from rtserver.bench.stream_report import Miss, Stream, Turn, attribute, describe
 from rtserver.errors import UserError
 from rtserver.latency import MAX_BLOCK_FRAMES, check_rate, margin_ms
 from rtserver.model_file import PROBES
+from rtserver.precision import resolve
 
 TURN_S = 60.0
 # A host that calls with "varying" blocks still announces a largest one.
@@ -47,6 +48,7 @@ class StreamOptions:
     flood: int = 0
     alternate_with: str | None = None
     port: int | None = None
+    precision: str = "auto"
 
     def check(self) -> None:
         """UserError for what can't be run."""
@@ -55,6 +57,7 @@ class StreamOptions:
             margin_ms(self.margin)
         except ValueError as error:
             raise UserError(str(error)) from None
+        resolve(self.precision)
         if self.block != "varying" and not (isinstance(self.block, int) and 1 <= self.block <= MAX_BLOCK_FRAMES):
             raise UserError(f"block {self.block!r} is not possible: give 1 to {MAX_BLOCK_FRAMES} frames, or varying")
         if self.transport not in ("shm", "osc"):
@@ -67,6 +70,10 @@ class StreamOptions:
             raise UserError("give 1 to 64 clients, 1 or 2 channels, and a flood of at least 0 messages a second")
 
     @property
+    def server_arguments(self) -> list[str]:
+        return ["--margin", self.margin, "--precision", self.precision]
+
+    @property
     def largest_block_frames(self) -> int:
         return VARYING_LARGEST_FRAMES if self.block == "varying" else int(self.block)
 
@@ -76,7 +83,7 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
     options.check()
     models = [options.model, *([options.alternate_with] if options.alternate_with else [])]
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(OwnServer(models, options.port, arguments=["--margin", options.margin]))
+        server = stack.enter_context(OwnServer(models, options.port, arguments=options.server_arguments))
         streams: dict[str, Stream] = {}
         for model, flood, seconds in plan(options):
             if model not in streams:
@@ -90,6 +97,7 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
         report = {**describe(options, streams[options.model]), "resident_mb": resident_mb}
         report["worker"] = status.get("worker", {})
         report["device"] = report["worker"].get("device", "cpu")
+        report["precision"] = report["worker"].get("precision", options.precision)
         if options.alternate_with:
             report["alternate"] = {**describe(options, streams[options.alternate_with]), "first_sound_s": None}
         if len(list(plan(options))) > 1:

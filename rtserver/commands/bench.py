@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Optional, cast
 import typer
 
 from rtserver.errors import UserError
+from rtserver.precision import METAVAR
 
 # Options are spelled Optional: typer reads the annotations at run time.
 Preset = Annotated[Optional[str], typer.Option(metavar="live|paper", help="A network of this shape, random weights.")]  # noqa: UP045
 ModelName = Annotated[Optional[str], typer.Option("--model", "-m", metavar="FILE", help="An instrument pack.")]  # noqa: UP045
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the network runs.")]
+Precision = Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="How long to measure.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of a table.")]
 
@@ -35,7 +37,7 @@ def decoder(
     model: ModelName = None,
     layers: Annotated[Optional[int], typer.Option(min=1, help="Other than the preset's.")] = None,  # noqa: UP045
     channels: Annotated[Optional[int], typer.Option(min=1, help="Other than the preset's.")] = None,  # noqa: UP045
-    precision: Annotated[str, typer.Option(metavar="float32", help="Arithmetic of the engine.")] = "float32",
+    precision: Precision = "auto",
     slots: Annotated[int, typer.Option(min=1, help="Streams generated side by side.")] = 1,
     device: Device = "cpu",
     json_output: AsJson = False,
@@ -82,6 +84,7 @@ def stream(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="FILE", help="Another model, played minute by minute in turn; identity16k for the floor."),
     ] = None,
+    precision: Precision = "auto",
     port: Annotated[Optional[int], typer.Option(min=1, max=65535, help="Of the server; default: a free one.")] = None,  # noqa: UP045
     json_output: AsJson = False,
 ) -> None:
@@ -102,6 +105,7 @@ def stream(
         flood=flood,
         alternate_with=alternate_with,
         port=port,
+        precision=precision,
     )
     report = run_stream(options, lambda line: print(line, file=sys.stderr, flush=True))
     _print(report, json_output, show_stream)

@@ -11,6 +11,7 @@ import typer
 
 from rtserver import latency
 from rtserver.errors import UserError
+from rtserver.precision import METAVAR
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(metavar="live|balanced|studio|MS", help="Latency spent on safety: 5, 15, 60 or so many ms."),
         ] = "live",
         device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the networks run.")] = "auto",
-        precision: Annotated[str, typer.Option(metavar="float32", help="Arithmetic of the decoder.")] = "float32",
+        precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
         temperature: Annotated[
             float, typer.Option(min=0.0, max=2.0, help="Of the decoder's sampling, for new sessions.")
         ] = 1.0,
@@ -61,9 +62,7 @@ def register(app: typer.Typer) -> None:
             raise UserError(f"--margin: {error}") from None
         if device not in ("auto", "cpu"):
             raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
-        if precision != "float32":
-            raise UserError(f"--precision {precision}: this build has float32 only; leave --precision out")
-        run(model or [], host, port, read_key(key), margin, temperature, quiet)
+        run(model or [], host, port, read_key(key), margin, precision, temperature, quiet)
 
 
 def read_key(text: str | None) -> bytes | None:
@@ -83,7 +82,14 @@ def read_key(text: str | None) -> bytes | None:
 
 
 def run(
-    models: list[str], host: str, port: int, key: bytes | None, margin: str, temperature: float, quiet: bool
+    models: list[str],
+    host: str,
+    port: int,
+    key: bytes | None,
+    margin: str,
+    precision: str,
+    temperature: float,
+    quiet: bool,
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
     import asyncio
@@ -98,7 +104,7 @@ def run(
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rtserver").setLevel(level)
     models = models or default_models(console)
-    options = ServerOptions(tuple(models), host, port, key, margin, temperature=temperature)
+    options = ServerOptions(tuple(models), host, port, key, margin, precision=precision, temperature=temperature)
     with console.status("starting") as spinner:
 
         def progress(name: str) -> None:
@@ -158,7 +164,7 @@ def banner(server: Server, console: Console) -> None:
     table.add_row("status", escape(f"http://{local}:{options.port}/status or `rtserver status {where}`"))
     if worker is not None:
         granted = "real-time priority" if worker.realtime_granted else "no real-time priority: see `rtserver doctor`"
-        table.add_row("device", f"cpu, {worker.isa}, {options.precision}, {granted}")
+        table.add_row("device", f"cpu, {worker.isa}, {server.precision}, {granted}")
     table.add_row("connect", f"plugin or rtserver.client.Bridge(port={options.port}); try `make demo`. Ctrl-C stops.")
     console.print(f"[bold green]rtserver {rtserver_version()} is ready[/bold green]")
     console.print(table)

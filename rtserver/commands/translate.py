@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from rtserver.errors import UserError
+from rtserver.precision import METAVAR
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(min=8000, max=384000, metavar="HZ", help="Of the output; by default the input's."),
         ] = None,
         device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the encoder runs.")] = "cpu",
+        precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
         force: Annotated[bool, typer.Option("--force", help="Translate again what is already done.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -55,13 +57,13 @@ def register(app: typer.Typer) -> None:
         pack = load(model)
         wanted = list(pack.decoders) if decoder == ["all"] else [pack.decoder_name(name) for name in decoder or [""]]
         tasks = plan(inputs, output, list(dict.fromkeys(wanted)))
-        translator = Translator(pack, device)
+        translator = Translator(pack, device, precision)
         started = time.perf_counter()
         records = _run(translator, tasks, Settings(seed, temperature, rate), force=force, quiet=quiet)
         failed = sum("error" in record for record in records)
         if as_json:
             elapsed = time.perf_counter() - started
-            print(json.dumps(_summary(pack.name, records, elapsed), indent=2))
+            print(json.dumps(_summary(translator, records, elapsed), indent=2))
         if failed:
             raise UserError(f"{failed} of {len(records)} outputs could not be made; the lines above say why", 1)
 
@@ -139,11 +141,12 @@ def _warnings(record: dict[str, Any]) -> list[str]:
     return texts
 
 
-def _summary(model: str, records: list[dict[str, Any]], elapsed: float) -> dict[str, Any]:
+def _summary(translator: Translator, records: list[dict[str, Any]], elapsed: float) -> dict[str, Any]:
     seconds = sum(record.get("seconds", 0.0) for record in records)
     spent = sum(record.get("elapsed_s", 0.0) for record in records)
     return {
-        "model": model,
+        "model": translator.model.name,
+        "precision": translator.precision,
         "translated": sum("seconds" in record for record in records),
         "skipped": sum("skipped" in record for record in records),
         "failed": sum("error" in record for record in records),

@@ -50,11 +50,13 @@ def probe(kind: Kind) -> ServedModel:
     return ServedModel(kind, kind, hop, 0, (), message, {"name": kind, "kind": kind, "hop_samples": hop})
 
 
-def load(path_or_name: str) -> ServedModel:
+def load(path_or_name: str, precision: str = "fp32") -> ServedModel:
     """Read a pack in another process, check it, and make it ready for the worker. Slow. UserError if refused."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    reader = context.Process(target=_read_and_send, args=(theirs, path_or_name), name="rtserver-reader", daemon=True)
+    reader = context.Process(
+        target=_read_and_send, args=(theirs, path_or_name, precision), name="rtserver-reader", daemon=True
+    )
     reader.start()
     theirs.close()
     try:
@@ -72,20 +74,21 @@ def load(path_or_name: str) -> ServedModel:
     raise UserError(str(answer))
 
 
-def _read_and_send(pipe: Connection, path_or_name: str) -> None:
+def _read_and_send(pipe: Connection, path_or_name: str, precision: str) -> None:
     """The reader process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        pipe.send(read(path_or_name))
+        pipe.send(read(path_or_name, precision))
     except UserError as error:
         pipe.send(str(error))
     except Exception as error:
         pipe.send(f"{path_or_name} can't be read: {type(error).__name__}: {error}; is it a model of this version?")
 
 
-def read(path_or_name: str) -> ServedModel:
+def read(path_or_name: str, precision: str = "fp32") -> ServedModel:
     """Read a pack here."""
     from rtserver import encoder_graph, model_file
+    from rtserver.precision import calibration_for
 
     model = model_file.load(path_or_name)
     encoder = model.config.encoder
@@ -100,6 +103,7 @@ def read(path_or_name: str) -> ServedModel:
         encoder_key=model.encoder_sha256,
         decoder_config=model.decoder_config(),
         decoders=model.decoders,
+        calibration=calibration_for(model, precision),
     )
     description = {
         "name": model.name,
@@ -129,11 +133,13 @@ class Catalog:
         self._models: dict[str, ServedModel] = {kind: probe(kind) for kind in PROBES}
         self.default = "loopback"
 
-    def load_all(self, names: list[str], progress: Callable[[str], None] = lambda name: None) -> None:
+    def load_all(
+        self, names: list[str], progress: Callable[[str], None] = lambda name: None, precision: str = "fp32"
+    ) -> None:
         """Load every model named. UserError names the first that is refused."""
         for position, name in enumerate(names):
             progress(name)
-            model = self._models[name] if name in self._models else load(name)
+            model = self._models[name] if name in self._models else load(name, precision)
             known = self._models.get(model.name)
             if known is not None and known.description.get("sha256") != model.description.get("sha256"):
                 raise UserError(f"two different models are called {model.name}; rename one of the files")

@@ -25,6 +25,7 @@ from rtserver.control.models import Catalog, ServedModel
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
 from rtserver.errors import UserError
+from rtserver.precision import resolve
 from rtserver.worker.messages import (
     CloseSession,
     ModelLoaded,
@@ -54,7 +55,7 @@ class ServerOptions:
     key: bytes | None = None
     margin: str = "live"
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
     temperature: float = 1.0
 
 
@@ -102,6 +103,7 @@ class Server:
         self, options: ServerOptions, progress: Callable[[str], None], udp: socket.socket, tcp: socket.socket
     ) -> None:
         self.options = options
+        self.precision = resolve(options.precision)
         self.catalog = Catalog()
         self.sessions: dict[int, Session] = {}
         self.started = time.time()
@@ -124,7 +126,7 @@ class Server:
         self._endpoint = OscEndpoint(udp, self._on_datagram)
         self._http = HttpServer(self, tcp)
         self._supervisor = WorkerSupervisor(
-            WorkerOptions(options.host, options.key, options.precision), self._on_worker_message, self._on_worker_exit
+            WorkerOptions(options.host, options.key, self.precision), self._on_worker_message, self._on_worker_exit
         )
 
     @property
@@ -171,7 +173,7 @@ class Server:
         lower_priority()
         refusal: UserError | None = None
         try:
-            self.catalog.load_all(list(self.options.models), self._progress)
+            self.catalog.load_all(list(self.options.models), self._progress, self.precision)
         except UserError as error:
             refusal = error
         except Exception as error:

@@ -57,7 +57,7 @@ def snapshot(server: Server) -> dict[str, Any]:
             "realtime_granted": worker.realtime_granted if worker else None,
             "device": "cpu",
             "isa": worker.isa if worker else None,
-            "precision": options.precision,
+            "precision": server.precision,
             "audio_port": worker.audio_port if worker else None,
             "hops": report.hops,
             "encoder_us_per_hop": _per(report.encoder_ns, report.hops),

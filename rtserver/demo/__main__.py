@@ -18,6 +18,7 @@ from rtserver.bench.stream import StreamOptions, connect, perform
 from rtserver.bench.stream_report import Turn, describe
 from rtserver.demo import clip as clips
 from rtserver.errors import UserError
+from rtserver.precision import METAVAR
 
 RATE_HZ = 48000
 BLOCK_FRAMES = 128
@@ -29,6 +30,7 @@ def main(
     model: Annotated[str, typer.Option("--model", "-m", metavar="FILE", help="Instrument pack.")] = "piano.pt",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server that is started.")] = 9000,
     margin: Annotated[str, typer.Option(metavar="live|balanced|studio", help="Latency spent on safety.")] = "live",
+    precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where demo.wav, demo.png and demo.json go.")] = Path(
         "out"
     ),
@@ -36,7 +38,9 @@ def main(
     """Hear a clip as another instrument."""
     source = clips.melody(RATE_HZ) if clip is None else clips.recording(clip, RATE_HZ)
     what = "a whistled Ode to Joy" if clip is None else str(clip)
-    options = StreamOptions(model, RATE_HZ, BLOCK_FRAMES, len(source) / RATE_HZ, margin=margin, port=port)
+    options = StreamOptions(
+        model, RATE_HZ, BLOCK_FRAMES, len(source) / RATE_HZ, margin=margin, port=port, precision=precision
+    )
     options.check()
     turn, report = _translate(options, source, what)
     _leave(out, turn, report, what)
@@ -55,7 +59,7 @@ def _translate(options: StreamOptions, source: np.ndarray, what: str) -> tuple[T
         )
     print(f"starting   rtserver --model {options.model} --port {port}", flush=True)
     with (
-        OwnServer([options.model], port, arguments=["--margin", options.margin]) as server,
+        OwnServer([options.model], port, arguments=options.server_arguments) as server,
         connect(options, options.model, server) as stream,
     ):
         latency = stream.latency.reported

@@ -46,13 +46,16 @@ def model(name: str) -> Check:
 
 def times_realtime(pack: model_file.Model) -> dict[str, Any]:
     """Seconds of audio a second of one core: of the decoder, of the encoder, and of one after the other."""
-    from rtserver import _engine, encoder_graph
+    from rtserver import encoder_graph
+    from rtserver import precision as precisions
     from rtserver.encoder import OnnxEncoder
 
     config = pack.config
     name = pack.decoder_name()
     hop_s = config.encoder.hop_samples / config.sample_rate_hz
-    decoder = _engine.Decoder(pack.decoder_config(name), pack.decoders[name])
+    precision = precisions.resolve()
+    ranges = precisions.decoder_ranges(precisions.calibration_for(pack, precision), name)
+    decoder = precisions.decoder(pack.decoder_config(name), pack.decoders[name], precision, ranges)
     slot = decoder.open_slot(0)
     latent = np.zeros((1, config.encoder.latent_channels), np.float32)
     encoder = OnnxEncoder(encoder_graph.build(config.encoder, pack.encoder), config.encoder)
@@ -62,6 +65,7 @@ def times_realtime(pack: model_file.Model) -> dict[str, Any]:
     return {
         "name": pack.name,
         "isa": decoder.isa,
+        "precision": precision,
         "decoder_times_realtime": round(hop_s / decoder_s, 2),
         "encoder_times_realtime": round(hop_s / encoder_s, 2),
         "times_realtime": round(hop_s / (decoder_s + encoder_s), 2),

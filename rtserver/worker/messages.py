@@ -23,7 +23,7 @@ class WorkerOptions:
 
     audio_host: str = "127.0.0.1"
     key: bytes | None = None
-    precision: str = "float32"
+    precision: str = "fp32"  # as rtserver.precision.resolve gives it
     realtime: bool = True
 
 
@@ -44,6 +44,7 @@ class LoadModel:
     encoder_key: str = ""  # the same for packs with the same encoder, which then share one
     decoder_config: dict[str, Any] = field(default_factory=dict)
     decoders: dict[str, Weights] = field(default_factory=dict)  # by domain, in the order of the `decoder` parameter
+    calibration: dict[str, Any] = field(default_factory=dict)  # of a pack, or made for it; for int8
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rtserver.precision import decoder, decoder_ranges
 from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder, raise_priority
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
@@ -39,13 +40,11 @@ class _LoadedModel:
     """A model that is ready to be given to sessions. `encoder` opens a stream."""
 
     def __init__(self, message: LoadModel, precision: str, encoder: Any) -> None:
-        from rtserver import _engine
-
         self.message = message
         self.encoder = encoder
         self.voices = [
-            _engine.Decoder(message.decoder_config, weights, precision=precision)
-            for weights in message.decoders.values()
+            decoder(message.decoder_config, weights, precision, decoder_ranges(message.calibration, name))
+            for name, weights in message.decoders.items()
         ]
 
     def open_stream(self) -> HopEncoder:

@@ -82,6 +82,19 @@ def test_what_is_saved_comes_back(tmp_path: Path, half: bool) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["my pack.pt"], "no partial file stays behind"
 
 
+def test_a_calibration_comes_back(tmp_path: Path) -> None:
+    values = content()
+    model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"], calibration=RANGES)
+    found = model_file.load(tmp_path / "m.pt").calibration
+    assert (found["version"], found["source"]) == (1, "a test")
+    for part in ("decoders", "encoder"):
+        assert list(found[part]) == list(RANGES[part])
+        for name, array in found[part].items():
+            assert array.dtype == np.float32 and np.array_equal(array, RANGES[part][name].numpy())
+    model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"])
+    assert model_file.load(tmp_path / "m.pt").calibration == {}
+
+
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     config = replace(CONFIG, decoder=DecoderConfig(blocks=1, layers=4))
     values = content(config)
@@ -261,6 +274,13 @@ def dropper(*path: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+RANGES: dict[str, Any] = {
+    "version": 1,
+    "decoders": {"piano": torch.rand(3, 8), "cello": torch.rand(3, 8)},
+    "encoder": {"input": torch.rand(3)},
+    "source": "a test",
+}
+
 BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "other format": (setter("format", value="somebody-9"), "format 'somebody-9', expected 'rtserver-model-1'"),
     "no format": (dropper("format"), "expected the field `format`"),
@@ -293,6 +313,25 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "card with tensors": (setter("card", value={"x": torch.ones(2)}), "card may hold text"),
     "card too large": (setter("card", value={"x": "y" * (2 << 20)}), "larger or deeper than a card"),
     "calibration": (setter("calibration", value=[1]), "`calibration` must be a dictionary"),
+    "calibration version": (setter("calibration", value={"version": 2}), "has version 2, expected 1"),
+    "calibration field": (setter("calibration", value={**RANGES, "more": 1}), "may hold version, decoders"),
+    "calibration decoder": (
+        setter("calibration", value={**RANGES, "decoders": {"piano": torch.ones(3, 8)}}),
+        "missing: cello",
+    ),
+    "calibration shape": (
+        setter("calibration", value={**RANGES, "decoders": dict.fromkeys(("piano", "cello"), torch.ones(4, 8))}),
+        "has shape 4x8, expected 3x8",
+    ),
+    "calibration nan": (
+        setter("calibration", value={**RANGES, "encoder": {"x": torch.tensor([float("nan")])}}),
+        "encoder x holds NaN",
+    ),
+    "calibration negative": (
+        setter("calibration", value={**RANGES, "encoder": {"x": -torch.ones(2)}}),
+        "x holds negative numbers",
+    ),
+    "calibration source": (setter("calibration", value={**RANGES, "source": 3}), "source must be a text"),
 }
 
 
