@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 # Engine (csrc/cpu)
 
 CHUNK_SAMPLES: int
+MOST_TOGETHER: int  # slots in one call of generate_together
+PRECISIONS: tuple[str, ...]  # that a Decoder can have
 
 def available_isas() -> list[str]:
-    """Instruction sets this processor has, of "scalar", "avx2", "avx512", best last."""
+    """Instruction sets of this processor, best last: of scalar, neon, avx2, avxvnni, avx512, avx512vnni."""
 
 def read_loop_seconds(num_bytes: int, repeats: int) -> float:
     """Median seconds of one read loop over `num_bytes`: the floor of a sample that needs that many bytes of weights."""
@@ -23,6 +25,7 @@ class Decoder:
     config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law.
     weights: C-contiguous float32 arrays, names and shapes as in models.Decoder.state_dict().
     isa: "auto" takes the environment variable RTSERVER_ISA, else the best that the processor has.
+    precision: one of PRECISIONS. calibration: float32 [layers, R], what `input_ranges` gives; int8 needs it.
     Raises ValueError naming what was expected and what was found.
     """
 
@@ -32,7 +35,8 @@ class Decoder:
         weights: dict[str, NDArray[np.float32]],
         *,
         isa: str = "auto",
-        precision: str = "float32",
+        precision: str = "fp32",
+        calibration: NDArray[np.float32] | None = None,
     ) -> None: ...
     @property
     def isa(self) -> str: ...
@@ -54,6 +58,9 @@ class Decoder:
     def logits(self, latents: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Teacher-forced logits [T, 256] of each code given those before; latents [H, L], codes [T], T <= H * hop."""
 
+    def input_ranges(self, latents: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Greatest magnitude [layers, R] of each layer's inputs in the same run; ValueError unless fp32."""
+
 class Slot:
     """One stream through a decoder. Slots are independent; each is used by one thread at a time (RuntimeError)."""
 
@@ -65,6 +72,12 @@ class Slot:
 
     def generate(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The codes [H * hop] of the next hops; latents [H, L]. Continues the stream. Releases the GIL."""
+
+def generate_together(slots: list[Slot], latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Codes [N, H * hop] of the next hops of N slots of one decoder; latents [N, H, L]. The weights are read once.
+
+    N from 1 to MOST_TOGETHER. The bits are those of N calls of Slot.generate.
+    """
 
 # Stream (csrc/stream, plugin_bridge): n frames, ch channels; audio is float32, host frames unless said otherwise.
 

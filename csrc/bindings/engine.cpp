@@ -79,8 +79,17 @@ DecoderConfig read_config(const py::dict& values) {
 }
 
 std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& weights, const std::string& isa,
-                                      const std::string& precision) {
+                                      const std::string& precision, const py::object& calibration) {
   const DecoderConfig checked = read_config(config);
+  std::vector<float> ranges;
+  if (!calibration.is_none()) {
+    const py::array array = require<float>("calibration", calibration, 2, "float32 [layers, R]");
+    if (array.shape(0) != checked.total_layers() || array.shape(1) != checked.residual_channels)
+      throw py::value_error("calibration: expected float32 [" + std::to_string(checked.total_layers()) + ", " +
+                            std::to_string(checked.residual_channels) + "], found " + describe_array(array));
+    const float* data = static_cast<const float*>(array.data());
+    ranges.assign(data, data + array.size());
+  }
   rtengine::TensorViews tensors;
   std::vector<py::array> keep_alive;
   for (const auto& [key, value] : weights) {
@@ -90,7 +99,7 @@ std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& we
     keep_alive.push_back(std::move(array));
   }
   py::gil_scoped_release release;
-  return std::make_shared<Decoder>(checked, tensors, isa, precision);
+  return std::make_shared<Decoder>(checked, tensors, isa, precision, ranges);
 }
 
 // latents [H, L]; gives H.
@@ -101,17 +110,44 @@ py::ssize_t check_latents(const py::array& latents, const DecoderConfig& config)
   return latents.shape(0);
 }
 
+// What a teacher-forced run takes, checked.
+struct TeacherForcing {
+  TeacherForcing(const Decoder& decoder, const py::object& latents, const py::object& codes)
+      : l(require<float>("latents", latents, 2, "float32 [H, L]")),
+        c(require<std::uint8_t>("codes", codes, 1, "uint8 [T]")),
+        samples(c.shape(0)) {
+    const py::ssize_t hops = check_latents(l, decoder.config());
+    if (samples > hops * decoder.config().hop_samples)
+      throw py::value_error("codes: expected at most " + std::to_string(hops * decoder.config().hop_samples) +
+                            " samples for " + std::to_string(hops) + " latents, found " + std::to_string(samples));
+  }
+  const float* latents() const { return static_cast<const float*>(l.data()); }
+  const std::uint8_t* codes() const { return static_cast<const std::uint8_t*>(c.data()); }
+
+  py::array l, c;
+  py::ssize_t samples;
+};
+
 py::array_t<float> teacher_forced_logits(const Decoder& decoder, const py::object& latents, const py::object& codes) {
-  const py::array l = require<float>("latents", latents, 2, "float32 [H, L]");
-  const py::array c = require<std::uint8_t>("codes", codes, 1, "uint8 [T]");
-  const py::ssize_t hops = check_latents(l, decoder.config()), samples = c.shape(0);
-  if (samples > hops * decoder.config().hop_samples)
-    throw py::value_error("codes: expected at most " + std::to_string(hops * decoder.config().hop_samples) +
-                          " samples for " + std::to_string(hops) + " latents, found " + std::to_string(samples));
-  py::array_t<float> out({samples, static_cast<py::ssize_t>(rtengine::kClasses)});
+  const TeacherForcing given(decoder, latents, codes);
+  py::array_t<float> out({given.samples, static_cast<py::ssize_t>(rtengine::kClasses)});
   float* data = out.mutable_data();
+  const float* l = given.latents();
+  const std::uint8_t* c = given.codes();
   py::gil_scoped_release release;
-  decoder.logits(static_cast<const float*>(l.data()), static_cast<const std::uint8_t*>(c.data()), samples, data);
+  decoder.logits(l, c, given.samples, data);
+  return out;
+}
+
+py::array_t<float> input_ranges(const Decoder& decoder, const py::object& latents, const py::object& codes) {
+  const TeacherForcing given(decoder, latents, codes);
+  const DecoderConfig& config = decoder.config();
+  py::array_t<float> out({config.total_layers(), config.residual_channels});
+  float* data = out.mutable_data();
+  const float* l = given.latents();
+  const std::uint8_t* c = given.codes();
+  py::gil_scoped_release release;
+  decoder.input_ranges(l, c, given.samples, data);
   return out;
 }
 
@@ -136,6 +172,42 @@ class PySlot {
   }
 
   std::uint64_t position() const { return slot_.position(); }
+
+  // slots: one a stream; latents [N, H, L]; gives codes [N, H * hop].
+  static py::array_t<std::uint8_t> generate_together(const std::vector<PySlot*>& slots, const py::object& latents) {
+    const py::array l = require<float>("latents", latents, 3, "float32 [N, H, L]");
+    const py::ssize_t count = static_cast<py::ssize_t>(slots.size());
+    if (count < 1 || count > rtengine::kMostTogether || l.shape(0) != count)
+      throw py::value_error("slots: expected 1 to " + std::to_string(rtengine::kMostTogether) +
+                            ", with latents for each, found " + std::to_string(count) + " and " + describe_array(l));
+    const Decoder& decoder = slots[0]->slot_.decoder();
+    for (const PySlot* slot : slots)
+      if (&slot->slot_.decoder() != &decoder) throw py::value_error("slots: expected slots of one decoder");
+    const DecoderConfig& config = decoder.config();
+    if (l.shape(2) != config.latent_channels)
+      throw py::value_error("latents: expected float32 [N, H, " + std::to_string(config.latent_channels) + "], found " +
+                            describe_array(l));
+    const py::ssize_t hops = l.shape(1), samples = hops * config.hop_samples;
+    py::array_t<std::uint8_t> codes({count, samples});
+    const float* latent = static_cast<const float*>(l.data());
+    std::uint8_t* out = codes.mutable_data();
+    std::vector<std::unique_ptr<Use>> uses;
+    std::vector<rtengine::Slot*> engine_slots;
+    for (PySlot* slot : slots) {
+      uses.push_back(std::make_unique<Use>(slot->busy_));
+      engine_slots.push_back(&slot->slot_);
+    }
+    py::gil_scoped_release release;
+    std::vector<std::uint8_t*> places(slots.size());
+    for (py::ssize_t hop = 0; hop < hops; ++hop) {
+      for (py::ssize_t k = 0; k < count; ++k) {
+        engine_slots[static_cast<std::size_t>(k)]->begin_hop(latent + (k * hops + hop) * config.latent_channels);
+        places[static_cast<std::size_t>(k)] = out + k * samples + hop * config.hop_samples;
+      }
+      rtengine::generate_together(engine_slots.data(), places.data(), static_cast<int>(count), config.hop_samples);
+    }
+    return codes;
+  }
 
   py::array_t<std::uint8_t> generate(const py::object& latents) {
     const py::array l = require<float>("latents", latents, 2, "float32 [H, L]");
@@ -176,6 +248,11 @@ void bind_engine(py::module_& m) {
     for (const rtengine::Isa isa : rtengine::available_isas()) names.emplace_back(rtengine::isa_name(isa));
     return names;
   });
+  m.attr("MOST_TOGETHER") = rtengine::kMostTogether;
+  {
+    std::vector<std::string> names(std::begin(rtengine::kPrecisions), std::end(rtengine::kPrecisions));
+    m.attr("PRECISIONS") = py::tuple(py::cast(names));
+  }
   m.def("read_loop_seconds", &rtengine::read_loop_seconds, py::arg("num_bytes"), py::arg("repeats"),
         py::call_guard<py::gil_scoped_release>());
   m.def("uniform", &rtengine::uniform, py::arg("seed"), py::arg("sample"));
@@ -185,10 +262,11 @@ void bind_engine(py::module_& m) {
       .def("generate", &PySlot::generate, py::arg("latents"))
       .def_property("temperature", &PySlot::temperature, &PySlot::set_temperature)
       .def_property_readonly("position", &PySlot::position);
+  m.def("generate_together", &PySlot::generate_together, py::arg("slots"), py::arg("latents"));
 
   py::class_<Decoder, std::shared_ptr<Decoder>>(m, "Decoder")
       .def(py::init(&make_decoder), py::arg("config"), py::arg("weights"), py::kw_only(), py::arg("isa") = "auto",
-           py::arg("precision") = "float32")
+           py::arg("precision") = "fp32", py::arg("calibration") = py::none())
       .def(
           "open_slot",
           [](std::shared_ptr<Decoder> self, std::uint64_t seed, float temperature) {
@@ -196,6 +274,7 @@ void bind_engine(py::module_& m) {
           },
           py::arg("seed") = 0, py::arg("temperature") = 1.0f)
       .def("logits", &teacher_forced_logits, py::arg("latents"), py::arg("codes"))
+      .def("input_ranges", &input_ranges, py::arg("latents"), py::arg("codes"))
       .def_property_readonly("isa", [](const Decoder& d) { return rtengine::isa_name(d.isa()); })
       .def_property_readonly("precision", &Decoder::precision)
       .def_property_readonly("layers", [](const Decoder& d) { return d.config().total_layers(); })

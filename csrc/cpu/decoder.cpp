@@ -1,5 +1,6 @@
 #include "cpu/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -23,13 +24,21 @@ void clamp_latent(const float* in, float* out, int channels) noexcept {
   }
 }
 
+void check_precision(const std::string& precision) {
+  std::string expected;
+  for (const char* known : kPrecisions) {
+    if (precision == known) return;
+    expected += (expected.empty() ? "" : ", ") + std::string(known);
+  }
+  throw std::invalid_argument("expected precision " + expected + ", found \"" + precision + "\"");
+}
+
 }  // namespace
 
 Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa,
-                 const std::string& precision)
-    : config_(config), isa_(choose_isa(isa)) {
-  if (precision != "float32")
-    throw std::invalid_argument("expected precision \"float32\", found \"" + precision + "\"");
+                 const std::string& precision, const std::vector<float>& /*ranges*/)
+    : config_(config), precision_(precision), isa_(float_isa(choose_isa(isa))) {
+  check_precision(precision);
   auto weights = std::make_shared<const DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
   bytes_per_sample_ = weights->bytes_per_sample();
   if (isa_ == Isa::kScalar) {
@@ -39,7 +48,9 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
   }
 }
 
-void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
+// Teacher-forced; each(t, network) after every step.
+template <class Each>
+void Decoder::run(const float* latents, const std::uint8_t* codes, std::int64_t samples, const Each& each) const {
   const ScopedFloatMode mode;
   const std::unique_ptr<Network> network = open_network();
   const auto latent = std::make_unique<float[]>(static_cast<std::size_t>(config_.latent_channels));
@@ -49,10 +60,31 @@ void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64
       clamp_latent(latents + t / config_.hop_samples * config_.latent_channels, latent.get(), config_.latent_channels);
       network->begin_hop(latent.get());
     }
-    std::memcpy(out + t * kClasses, network->step(older, newer), kClasses * sizeof(float));
+    network->step(older, newer);
+    each(t, *network);
     older = newer;
     newer = network_input(codes[t]);
   }
+}
+
+void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
+  run(latents, codes, samples, [out](std::int64_t t, const Network& network) {
+    std::memcpy(out + t * kClasses, network.logits(), kClasses * sizeof(float));
+  });
+}
+
+void Decoder::input_ranges(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
+  if (precision_ != "fp32")
+    throw std::invalid_argument("input ranges: expected a decoder of precision fp32, found " + precision_);
+  const int layers = config_.total_layers(), channels = config_.residual_channels;
+  std::fill(out, out + static_cast<std::ptrdiff_t>(layers) * channels, 0.0f);
+  run(latents, codes, samples, [&](std::int64_t, const Network& network) {
+    for (int i = 0; i < layers; ++i) {
+      const float* input = network.layer_input(i);
+      float* most = out + static_cast<std::ptrdiff_t>(i) * channels;
+      for (int j = 0; j < channels; ++j) most[j] = std::max(most[j], std::fabs(input[j]));
+    }
+  });
 }
 
 Slot::Slot(std::shared_ptr<const Decoder> decoder, std::uint64_t seed)
@@ -76,17 +108,37 @@ void Slot::begin_hop(const float* latent) noexcept {
   network_->begin_hop(latent_.get());
 }
 
+std::uint8_t Slot::draw() noexcept {
+  const float temperature = this->temperature();
+  const auto code = static_cast<std::uint8_t>(temperature >= kMinimumTemperature
+                                                  ? network_->sample(temperature, uniform(seed_, position_))
+                                                  : network_->most_probable());
+  older_ = newer_;
+  newer_ = network_input(code);
+  ++position_;
+  return code;
+}
+
 void Slot::generate(std::uint8_t* codes, int n) noexcept {
   const ScopedFloatMode mode;
-  const float temperature = this->temperature();
   for (int i = 0; i < n; ++i) {
     network_->step(older_, newer_);
-    const int code = temperature >= kMinimumTemperature ? network_->sample(temperature, uniform(seed_, position_))
-                                                        : network_->most_probable();
-    codes[i] = static_cast<std::uint8_t>(code);
-    older_ = newer_;
-    newer_ = network_input(codes[i]);
-    ++position_;
+    codes[i] = draw();
+  }
+}
+
+void generate_together(Slot* const* slots, std::uint8_t* const* codes, int count, int n) noexcept {
+  const ScopedFloatMode mode;
+  Network* networks[kMostTogether];
+  float older[kMostTogether], newer[kMostTogether];
+  for (int k = 0; k < count; ++k) networks[k] = slots[k]->network_.get();
+  for (int i = 0; i < n; ++i) {
+    for (int k = 0; k < count; ++k) {
+      older[k] = slots[k]->older_;
+      newer[k] = slots[k]->newer_;
+    }
+    networks[0]->step_together(networks, count, older, newer);
+    for (int k = 0; k < count; ++k) codes[k][i] = slots[k]->draw();
   }
 }
 

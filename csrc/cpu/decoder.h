@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cpu/decoder_config.h"
 #include "cpu/decoder_weights.h"
@@ -17,17 +18,19 @@ namespace rtengine {
 
 inline constexpr float kLatentLimit = 1e6f;          // latents are clamped to it; NaN is taken as 0
 inline constexpr float kMinimumTemperature = 1e-4f;  // anything lower is 0: the most probable class
+inline constexpr int kMostTogether = 8;              // slots in one call of generate_together
+inline constexpr const char* kPrecisions[] = {"fp32"};
 
 class Decoder {
  public:
-  // [control thread] Throws std::invalid_argument on bad weights, an instruction set that isn't there ("auto",
-  // "scalar", "avx2", "avx512") or an unknown precision ("float32").
+  // [control thread] Throws std::invalid_argument on bad weights, an instruction set that isn't there (see isa.h) or an
+  // unknown precision (see kPrecisions). ranges [layers, R]: what input_ranges() gives; int8 needs it.
   Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa = "auto",
-          const std::string& precision = "float32");
+          const std::string& precision = "fp32", const std::vector<float>& ranges = {});
 
   const DecoderConfig& config() const noexcept { return config_; }
   Isa isa() const noexcept { return isa_; }
-  const char* precision() const noexcept { return "float32"; }
+  const std::string& precision() const noexcept { return precision_; }
   std::int64_t weight_bytes_per_sample() const noexcept { return bytes_per_sample_; }
 
   // [control thread] A network in its initial state.
@@ -37,8 +40,16 @@ class Decoder {
   // latents [hops, L] with hops * hop_samples >= samples; codes [samples].
   void logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
 
+  // [any thread, allocates] Greatest magnitude [layers, R] that each channel of each layer's input takes in the same
+  // run: what the int8 kernels are calibrated with. Throws std::invalid_argument unless the precision is fp32.
+  void input_ranges(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
+
  private:
+  template <class Each>
+  void run(const float* latents, const std::uint8_t* codes, std::int64_t samples, const Each& each) const;
+
   DecoderConfig config_;
+  std::string precision_;
   Isa isa_;
   std::int64_t bytes_per_sample_;
   std::function<std::unique_ptr<Network>()> open_network_;
@@ -70,6 +81,9 @@ class Slot {
   const Decoder& decoder() const noexcept { return *decoder_; }
 
  private:
+  friend void generate_together(Slot* const* slots, std::uint8_t* const* codes, int count, int n) noexcept;
+  std::uint8_t draw() noexcept;  // from the network's last logits; moves on by a sample
+
   std::shared_ptr<const Decoder> decoder_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<float[]> latent_;  // [L], clamped
@@ -78,5 +92,9 @@ class Slot {
   float older_ = 0.0f, newer_ = 0.0f;  // network inputs at t - 2 and t - 1
   std::atomic<float> temperature_{1.0f};
 };
+
+// [audio thread, wait-free] slots[i]->generate(codes[i], n) for all of `count` slots of one decoder, at most
+// kMostTogether, the weights read once for all. The bits of each are those of generate() alone.
+void generate_together(Slot* const* slots, std::uint8_t* const* codes, int count, int n) noexcept;
 
 }  // namespace rtengine

@@ -6,13 +6,15 @@
 #if defined(_MSC_VER) && defined(_M_X64)
 #include <immintrin.h>
 #include <intrin.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace rtengine {
 namespace {
 
 struct Features {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avxvnni = false, avx512 = false, avx512vnni = false;
 };
 
 #if defined(_MSC_VER) && defined(_M_X64)
@@ -26,15 +28,28 @@ Features detect() {
   const unsigned long long state = _xgetbv(0);
   __cpuidex(r, 7, 0);
   const unsigned wanted = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
-  const unsigned ebx = static_cast<unsigned>(r[1]);
-  const bool avx2 = fma && (ebx & 1u << 5) && (state & 0x6) == 0x6;
-  return {avx2, avx2 && (ebx & wanted) == wanted && (state & 0xE6) == 0xE6};
+  const unsigned ebx = static_cast<unsigned>(r[1]), ecx = static_cast<unsigned>(r[2]);
+  const int subleaves = r[0];
+  Features f;
+  f.avx2 = fma && (ebx & 1u << 5) && (state & 0x6) == 0x6;
+  f.avx512 = f.avx2 && (ebx & wanted) == wanted && (state & 0xE6) == 0xE6;
+  f.avx512vnni = f.avx512 && (ecx & 1u << 11);
+  if (f.avx2 && subleaves >= 1) {
+    __cpuidex(r, 7, 1);
+    f.avxvnni = r[0] & (1 << 4);
+  }
+  return f;
 }
 #elif defined(__x86_64__)
 Features detect() {  // the compiler's check includes that the operating system saves the registers
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return {avx2, avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")};
+  Features f;
+  f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  f.avx512vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
+  unsigned a, b, c, d;
+  f.avxvnni = f.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+  return f;
 }
 #else
 Features detect() { return {}; }
@@ -44,10 +59,16 @@ Features detect() { return {}; }
 
 const char* isa_name(Isa isa) noexcept {
   switch (isa) {
-    case Isa::kAvx512:
-      return "avx512";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     default:
       return "scalar";
   }
@@ -57,7 +78,9 @@ std::vector<Isa> available_isas() {
   static const Features features = detect();
   std::vector<Isa> isas{Isa::kScalar};
   if (features.avx2) isas.push_back(Isa::kAvx2);
+  if (features.avxvnni) isas.push_back(Isa::kAvxVnni);
   if (features.avx512) isas.push_back(Isa::kAvx512);
+  if (features.avx512vnni) isas.push_back(Isa::kAvx512Vnni);
   return isas;
 }
 
@@ -77,5 +100,13 @@ Isa choose_isa(const std::string& name) {
   throw std::invalid_argument(source + ": expected one that this processor has (" + expected + "), found \"" + wanted +
                               "\"");
 }
+
+Isa float_isa(Isa isa) noexcept {
+  if (isa == Isa::kAvx512Vnni) return Isa::kAvx512;
+  if (isa == Isa::kAvxVnni) return Isa::kAvx2;
+  return isa;
+}
+
+Isa int8_isa(Isa isa) noexcept { return isa == Isa::kAvx512 ? Isa::kAvx2 : isa; }
 
 }  // namespace rtengine

@@ -6,7 +6,7 @@
 
 namespace rtengine {
 
-enum class Isa { kScalar, kAvx2, kAvx512 };
+enum class Isa { kScalar, kNeon, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni };
 
 const char* isa_name(Isa isa) noexcept;
 
@@ -16,5 +16,9 @@ std::vector<Isa> available_isas();
 // "auto" takes the environment variable RTSERVER_ISA if set, else the best. Throws std::invalid_argument on a name that
 // is unknown or that this processor lacks.
 Isa choose_isa(const std::string& name);
+
+// The set whose kernels a processor with `isa` runs: integer and float kernels exist for some sets only.
+Isa float_isa(Isa isa) noexcept;
+Isa int8_isa(Isa isa) noexcept;
 
 }  // namespace rtengine

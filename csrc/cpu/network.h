@@ -18,6 +18,18 @@ class Network {
   // (`older` is at t - 2, `newer` at t - 1). Valid until the next step.
   virtual const float* step(float older, float newer) noexcept = 0;
 
+  // [audio thread, wait-free] `step` of this network and of count - 1 others of the same decoder, whose weights are
+  // read once: networks[0] is this. Each has the bits of a step alone. logits() has the results.
+  virtual void step_together(Network* const* networks, int count, const float* older, const float* newer) noexcept {
+    for (int i = 0; i < count; ++i) networks[i]->step(older[i], newer[i]);
+  }
+
+  // [audio thread, wait-free] Of the last step, [256].
+  virtual const float* logits() const noexcept = 0;
+
+  // [any thread] Input [R] of a layer in the last step, or null where it isn't kept in float32.
+  virtual const float* layer_input(int /*layer*/) const noexcept { return nullptr; }
+
   // [audio thread, wait-free] Inverse of the cumulative softmax(logits / temperature) at `uniform` in [0, 1), classes
   // in order of their codes. temperature > 0.
   virtual int sample(float temperature, float uniform) noexcept = 0;

@@ -100,6 +100,14 @@ class ScalarNetwork final : public Network {
     return logits_.data();
   }
 
+  const float* logits() const noexcept override { return logits_.data(); }
+
+  const float* layer_input(int layer) const noexcept override {
+    const std::size_t i = static_cast<std::size_t>(layer);
+    const std::uint64_t dilation = static_cast<std::uint64_t>(weights_->layers[i].dilation);
+    return &histories_[i][(position_ - 1) % dilation * r_];
+  }
+
   int sample(float temperature, float uniform) noexcept override {
     const float top = logits_[static_cast<std::size_t>(most_probable())];
     std::array<float, kClasses> weight;

@@ -234,6 +234,14 @@ class VectorNetwork final : public Network {
     return slot_.logits;
   }
 
+  const float* logits() const noexcept override { return slot_.logits; }
+
+  const float* layer_input(int layer) const noexcept override {
+    const PackedLayer& l = weights_->decoder.layers[layer];
+    const std::uint64_t place = (slot_.position - 1) % static_cast<unsigned>(l.dilation);
+    return slot_.histories + l.history + place * static_cast<unsigned>(weights_->decoder.r);
+  }
+
   int sample(float temperature, float uniform) noexcept override {
     return weights_->kernels.sample(slot_, temperature, uniform);
   }

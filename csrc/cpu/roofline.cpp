@@ -24,8 +24,8 @@ float read_scalar(const float* memory, std::size_t count) noexcept {
 
 auto best_read_loop() {
 #if defined(__x86_64__) || defined(_M_X64)
-  if (available_isas().back() == Isa::kAvx512) return kAvx512Kernels.read;
-  if (available_isas().back() == Isa::kAvx2) return kAvx2Kernels.read;
+  if (float_isa(available_isas().back()) == Isa::kAvx512) return kAvx512Kernels.read;
+  if (float_isa(available_isas().back()) == Isa::kAvx2) return kAvx2Kernels.read;
 #endif
   return &read_scalar;
 }

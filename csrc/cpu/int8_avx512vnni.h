@@ -1,0 +1,44 @@
+// Integer products of AVX-512 VNNI: 16 sums a vector. For translation units of this instruction set alone; the contract
+// of `Int8` is in kernels_int8.h.
+#pragma once
+
+#include "cpu/simd_avx512.h"
+
+namespace {
+
+struct Int8 {
+  using Int = __m512i;
+  using Operand = __m512i;
+  static constexpr int kOffset = 128;   // vpdpbusd takes its first factor unsigned
+  static constexpr int kVectors = 8;    // sums of one product at a time: 16 with two planes, of 32 registers
+  static constexpr bool kFused = true;  // room for the past taps' sums beside
+
+  static Int zero() { return _mm512_setzero_si512(); }
+  static Int load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, Int x) { _mm512_storeu_si512(p, x); }
+  static Operand operand(const std::uint8_t* four) {
+    std::int32_t word;
+    __builtin_memcpy(&word, four, sizeof word);
+    return _mm512_set1_epi32(word);
+  }
+  static Int dot(Int sums, Operand x, Int weights) { return _mm512_dpbusd_epi32(sums, x, weights); }
+  static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  template <int N>
+  static Int shift_left(Int x) {
+    return _mm512_slli_epi32(x, N);
+  }
+  template <int N>
+  static Int shift_right(Int x) {  // of signed numbers
+    return _mm512_srai_epi32(x, N);
+  }
+  static Int broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
+  static Int min(Int a, Int b) { return _mm512_min_epi32(a, b); }
+  static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
+  static __m512 to_float(Int x) { return _mm512_cvtepi32_ps(x); }
+  static Int round(__m512 x) { return _mm512_cvtps_epi32(x); }
+  static void store_bytes(std::uint8_t* to, Int x) {  // the lowest byte of each lane
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
+  }
+};
+
+}  // namespace
