@@ -79,6 +79,21 @@ def generate_together(slots: list[Slot], latents: NDArray[np.float32]) -> NDArra
     N from 1 to MOST_TOGETHER. The bits are those of N calls of Slot.generate.
     """
 
+# Threads (csrc/stream/audio_thread.h)
+
+def plan_threads(*, highest_priority: int = 99, decoder_cores: list[int] = ..., other_cores: list[int] = ...) -> None:
+    """For the native threads that start from now on, of the whole process.
+
+    highest_priority: of SCHED_FIFO that the process may take, 0 for none. decoder_cores: a Worker renders on each of
+    them; empty: anywhere, on one at a time. other_cores: where intake and sockets run; empty: anywhere.
+    """
+
+def audio_threads() -> list[dict[str, Any]]:
+    """The native threads that run now: id (of the system), name, priority (of SCHED_FIFO, wanted; 0: ordinary)."""
+
+def priority_within(priority: int, highest: int) -> int:
+    """A priority of the audio path in a process that may go no higher than `highest`; the order is kept."""
+
 # Stream (csrc/stream, plugin_bridge): n frames, ch channels; audio is float32, host frames unless said otherwise.
 
 MISS_CAUSES: list[str]
@@ -182,9 +197,9 @@ class Segment:
     def header_bytes(self) -> bytes: ...
 
 class Worker:
-    """Sessions with their native intake and render threads; the encoder is driven by wait_hop and push_latent.
+    """Sessions with their native threads; the encoder is driven by wait_hop and push_latent.
 
-    realtime: ask for SCHED_FIFO; `realtime_granted` says whether it was had.
+    realtime: take SCHED_FIFO as far as plan_threads() allows; `realtime_granted` says whether it was had.
     """
 
     def __init__(self, realtime: bool = True) -> None: ...
@@ -213,6 +228,10 @@ class Worker:
     def sessions(self) -> list[int]: ...
     def stats(self, session: int) -> dict[str, Any]:
         """Client (pid, alive, heartbeat age), epoch, hops, encoder_ns, decoder_ns, misses. Raises KeyError."""
+
+    def ensembles(self) -> list[dict[str, Any]]:
+        """The render threads: core (None: any), bounces, sessions, batches, chunks (chunks / batches: how many were
+        generated together), busy_ns."""
 
     def stop(self) -> None: ...
 

@@ -6,3 +6,4 @@ void bind_engine(pybind11::module_& m);
 void bind_stages(pybind11::module_& m);
 void bind_stream(pybind11::module_& m);
 void bind_remote(pybind11::module_& m);
+void bind_threads(pybind11::module_& m);

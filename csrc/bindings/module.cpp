@@ -7,4 +7,5 @@ PYBIND11_MODULE(_engine, m) {
   bind_stages(m);
   bind_stream(m);
   bind_remote(m);
+  bind_threads(m);
 }

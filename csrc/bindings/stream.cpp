@@ -198,6 +198,21 @@ py::dict session_stats(const Worker& worker, int session) {
   return d;
 }
 
+py::list ensembles_list(const Worker& worker) {
+  py::list all;
+  for (const EnsembleStats& stats : worker.ensembles()) {
+    py::dict d;
+    d["core"] = stats.core < 0 ? py::object(py::none()) : py::cast(stats.core);
+    d["bounces"] = stats.bounces;
+    d["sessions"] = stats.players;
+    d["batches"] = stats.batches;
+    d["chunks"] = stats.chunks;
+    d["busy_ns"] = stats.busy_ns;
+    all.append(d);
+  }
+  return all;
+}
+
 // --- bridge ---
 
 const std::vector<std::pair<std::string, Param>> kParams = {
@@ -418,6 +433,7 @@ void bind_stream(py::module_& m) {
       .def("close_session", &Worker::close_session, py::arg("session"), py::call_guard<py::gil_scoped_release>())
       .def("sessions", &Worker::sessions)
       .def("stats", &session_stats, py::arg("session"))
+      .def("ensembles", &ensembles_list)
       .def("stop", &Worker::stop, py::call_guard<py::gil_scoped_release>());
 
   py::class_<PyBridge>(m, "Bridge")

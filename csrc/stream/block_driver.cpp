@@ -4,7 +4,8 @@
 #include <chrono>
 #include <stdexcept>
 
-#include "stream/session.h"
+#include "rtbridge/realtime.h"
+#include "rtbridge/wake.h"
 
 #if defined(__linux__)
 #include <pthread.h>
@@ -14,6 +15,7 @@
 
 namespace rtstream {
 
+using rtbridge::make_realtime;
 using rtbridge::monotonic_ns;
 
 namespace {

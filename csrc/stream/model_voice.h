@@ -9,6 +9,7 @@
 namespace rtstream {
 
 static_assert(kChunkSamples == rtengine::kChunkSamples);
+static_assert(Voice::kMostTogether == rtengine::kMostTogether);
 
 class ModelVoice final : public Voice {
  public:
@@ -24,6 +25,19 @@ class ModelVoice final : public Voice {
     uint8_t codes[kChunkSamples];
     slot_.generate(codes, count);
     for (int i = 0; i < count; ++i) samples[i] = mu_law_.decode(codes[i]);
+  }
+  const void* company() const noexcept override { return &slot_.decoder(); }
+  void generate_together(const VoiceChunk* chunks, int count) noexcept override {
+    uint8_t codes[kMostTogether][kChunkSamples];
+    uint8_t* rows[kMostTogether];
+    rtengine::Slot* slots[kMostTogether];
+    for (int i = 0; i < count; ++i) {
+      rows[i] = codes[i];
+      slots[i] = &static_cast<ModelVoice*>(chunks[i].voice)->slot_;  // the same decoder: a ModelVoice like this one
+    }
+    rtengine::generate_together(slots, rows, count, chunks[0].count);
+    for (int i = 0; i < count; ++i)
+      for (int t = 0; t < chunks[0].count; ++t) chunks[i].samples[t] = mu_law_.decode(codes[i][t]);
   }
 
  private:

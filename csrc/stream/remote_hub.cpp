@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "rtbridge/realtime.h"
+#include "stream/audio_thread.h"
 
 namespace rtstream {
 
@@ -23,7 +23,6 @@ std::optional<rtbridge::HmacSha256> hmac_of(const std::string& key) {
 RemoteHub::RemoteHub(const std::string& host, uint16_t port, const std::string& key, bool realtime)
     : realtime_(realtime), key_(hmac_of(key)), socket_(rtbridge::UdpSocket::bound(host, port)) {
   receiving_ = std::thread([this] { run_receiving(); });
-  if (realtime_) rtbridge::make_realtime(receiving_, rtbridge::kReceivePriority);
 }
 
 RemoteHub::~RemoteHub() { stop(); }
@@ -78,6 +77,7 @@ HubStats RemoteHub::stats() const {
 }
 
 void RemoteHub::run_receiving() noexcept {
+  const AudioThread here(Role::kReceive, 0, realtime_);
   socket_.receive_until(stop_, [this](const uint8_t* data, size_t bytes, const rtbridge::Endpoint& from) noexcept {
     take(data, bytes, from);
   });

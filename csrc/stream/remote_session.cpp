@@ -4,8 +4,8 @@
 #include <stdexcept>
 
 #include "rtbridge/atomics.h"
-#include "rtbridge/realtime.h"
 #include "rtbridge/remote_link.h"
+#include "stream/audio_thread.h"
 
 namespace rtstream {
 
@@ -39,8 +39,10 @@ RemoteSession::RemoteSession(uint32_t session, std::shared_ptr<rtbridge::Segment
       mono_out_(kPacketFramesMax) {
   store_release(header_.client_pid, rtbridge::current_pid());
   private_epoch_ = load_acquire(header_.epoch_requested);
-  sending_ = std::thread([this] { run_sending(); });
-  if (realtime) rtbridge::make_realtime(sending_, rtbridge::kSendPriority);
+  sending_ = std::thread([this, realtime] {
+    const AudioThread here(Role::kSend, static_cast<int>(session_), realtime);
+    run_sending();
+  });
 }
 
 RemoteSession::~RemoteSession() {

@@ -28,6 +28,7 @@ void Renderer::reset(uint64_t seed) noexcept {
   resampler_.reset();
   voice_ = fading_from_ = -1;
   position_ = hop_samples_;
+  begun_ = 0;
 }
 
 void Renderer::set_temperature(float temperature) noexcept {
@@ -48,21 +49,32 @@ void Renderer::begin_hop(const float* latent, int voice) noexcept {
 }
 
 int Renderer::render_chunk(float* out) noexcept {
+  VoiceChunk chunks[2];
+  const int count = begin_chunk(chunks);
+  for (int i = 0; i < count; ++i) chunks[i].voice->generate(chunks[i].samples, chunks[i].count);
+  return end_chunk(out);
+}
+
+int Renderer::begin_chunk(VoiceChunk* chunks) noexcept {
+  begun_ = std::min(kChunkSamples, hop_samples_ - position_);
+  if (begun_ <= 0) return 0;
+  chunks[0] = {voices_[voice_].get(), samples_, begun_};
+  if (fading_from_ < 0) return 1;
+  chunks[1] = {voices_[fading_from_].get(), before_, begun_};
+  return 2;
+}
+
+int Renderer::end_chunk(float* out) noexcept {
+  if (begun_ <= 0) return 0;
   const rtengine::ScopedFloatMode float_mode;
-  float samples[kChunkSamples];
-  const int count = std::min(kChunkSamples, hop_samples_ - position_);
-  if (count <= 0) return 0;
-  voices_[voice_]->generate(samples, count);
   if (fading_from_ >= 0) {
-    float before[kChunkSamples];
-    voices_[fading_from_]->generate(before, count);
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < begun_; ++i) {
       const float weight = (static_cast<float>(position_ + i) + 0.5f) / static_cast<float>(hop_samples_);
-      samples[i] = before[i] + weight * (samples[i] - before[i]);
+      samples_[i] = before_[i] + weight * (samples_[i] - before_[i]);
     }
   }
-  position_ += count;
-  return resampler_.push(samples, count, out);
+  position_ += begun_;
+  return resampler_.push(samples_, begun_, out);
 }
 
 int Renderer::flush(float* out) noexcept {

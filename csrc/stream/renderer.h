@@ -1,5 +1,5 @@
 // Latents to host frames: voices generate 16 kHz samples in chunks of 16, resampled to the host's rate.
-// Last stage of the server's path; used by the render thread of a session and, synchronously, by `translate`.
+// Last stage of the server's path; used by the render threads and, synchronously, by `translate`.
 #pragma once
 #include <memory>
 #include <vector>
@@ -28,8 +28,13 @@ class Renderer {
   // [render thread] The next hop. A voice other than the last one starts afresh and is faded in over this hop.
   void begin_hop(const float* latent, int voice) noexcept;
   bool hop_done() const noexcept { return position_ == hop_samples_; }
+  uint64_t hop_position() const noexcept { return static_cast<uint64_t>(position_); }  // samples of the hop rendered
   // [render thread] One chunk of the hop; writes what became ready to `out` [max_chunk_frames], gives how many.
   int render_chunk(float* out) noexcept;
+  // [render thread] The same in two halves, for who generates the chunks of several renderers together: what is to be
+  // generated, one chunk or (while a voice fades) two, and what follows once it is. Nothing else in between.
+  int begin_chunk(VoiceChunk* chunks) noexcept;
+  int end_chunk(float* out) noexcept;
   int flush(float* out) noexcept;  // as Resampler::flush
 
  private:
@@ -39,7 +44,9 @@ class Renderer {
   Resampler resampler_;
   uint64_t seed_ = 0;
   int voice_ = -1, fading_from_ = -1;
-  int position_;  // within the hop
+  int position_;   // within the hop
+  int begun_ = 0;  // samples of the chunk between begin_chunk and end_chunk
+  float samples_[kChunkSamples], before_[kChunkSamples];
 };
 
 }  // namespace rtstream

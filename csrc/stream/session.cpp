@@ -17,7 +17,6 @@ namespace {
 constexpr uint32_t kPieceFrames = 256;
 constexpr uint64_t kIdleNs = 20'000'000;  // also the heartbeat's period
 constexpr size_t kLatentSlots = 16;
-constexpr int kIntakePriority = 72, kRenderPriority = 70;
 }  // namespace
 
 namespace {
@@ -29,7 +28,7 @@ size_t most_hops(const SessionConfig& config, uint32_t rate_hz) {
 }  // namespace
 
 Session::Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment> segment,
-                 std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake)
+                 std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake, Stand stand)
     : config_(config),
       segment_(std::move(segment)),
       header_(segment_->header()),
@@ -39,7 +38,8 @@ Session::Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment>
       most_hops_(most_hops(config, geometry_.sample_rate_hz)),
       hops_(4 * most_hops_ + 8, static_cast<size_t>(config.hop_samples)),
       latents_(kLatentSlots, static_cast<size_t>(voices.empty() ? config.hop_samples : voices.front()->latent_size())),
-      hops_wake_(hops_wake) {
+      hops_wake_(hops_wake),
+      stand_(stand) {
   const int rate = static_cast<int>(geometry_.sample_rate_hz);
   piece_.resize(size_t{kPieceFrames} * geometry_.channels);
   if (config.kind != Kind::kLoopback) {
@@ -50,28 +50,32 @@ Session::Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment>
     intake_ = std::make_unique<Intake>(rate, static_cast<int>(geometry_.channels), config.hop_samples,
                                        config.kind == Kind::kIdentity16k ? Encoding::kLinear : config.encoding);
     renderer_ = std::make_unique<Renderer>(rate, config.hop_samples, std::move(voices));
-    chunk_.resize(static_cast<size_t>(renderer_->max_chunk_frames()));
-    frames_.resize(chunk_.size() * geometry_.channels);
+    chunk_frames_.resize(static_cast<size_t>(renderer_->max_chunk_frames()));
+    frames_.resize(chunk_frames_.size() * geometry_.channels);
   }
   store_relaxed(header_.seed, config.seed);
   store_release(header_.server_heartbeat_ns, monotonic_ns());
 
-  intake_thread_ = std::thread([this] { run_intake(); });
-  if (config.realtime) make_realtime(intake_thread_, kIntakePriority);
   if (renderer_) {
-    render_thread_ = std::thread([this] { run_render(); });
-    if (config.realtime) make_realtime(render_thread_, kRenderPriority);
+    if (!stand_.live->add(this)) throw std::invalid_argument("sessions: expected a free seat, found none");
+    if (!stand_.bounces->add(this)) {
+      stand_.live->remove(this);
+      throw std::invalid_argument("sessions: expected a free seat, found none");
+    }
   }
+  intake_thread_ = std::thread([this] { run_intake(); });
 }
 
 Session::~Session() {
   store_release(header_.closed_by_server, 1u);
   stop_.store(true);
   segment_->server_wake().notify();
-  render_wake_.notify();
   stopped_wake_.notify();
+  if (renderer_) {
+    stand_.live->remove(this);
+    stand_.bounces->remove(this);
+  }
   intake_thread_.join();
-  if (render_thread_.joinable()) render_thread_.join();
   segment_->client_wake().notify();
   segment_->unlink();
 }
@@ -79,6 +83,7 @@ Session::~Session() {
 // --- intake thread ---
 
 void Session::run_intake() noexcept {
+  const AudioThread here(Role::kIntake, config_.id, config_.realtime);
   rtbridge::Wake wake = segment_->server_wake();
   while (!stopping()) {
     if (step_intake()) continue;
@@ -107,7 +112,7 @@ void Session::begin_epoch(uint32_t epoch) noexcept {
   epoch_.store(epoch, std::memory_order_release);  // queued hops and latents are stale from here on
   if (renderer_) {
     render_epoch_asked_.store(epoch, std::memory_order_release);
-    render_wake_.notify();
+    wake_render();
     while (render_epoch_.load(std::memory_order_acquire) != epoch && !stopping()) {
       const uint32_t token = stopped_wake_.prepare();
       if (render_epoch_.load(std::memory_order_acquire) == epoch || stopping()) {
@@ -217,6 +222,7 @@ const float* Session::front_hop(HopTag* tag) noexcept {
 void Session::take_hop(const HopTag& tag) noexcept {
   hops_.pop();
   taken_ns_ = monotonic_ns();
+  taken_deadline_ns_ = tag.deadline_ns;
   if (tag.epoch != encoder_epoch_) {
     encoder_epoch_ = tag.epoch;
     latents_pushed_ = 0;
@@ -229,84 +235,100 @@ bool Session::push_latent(uint32_t epoch, const float* latent) noexcept {
   float* slot = latents_.claim();
   if (!slot) return false;
   std::copy_n(latent, renderer_->latent_size(), slot);
-  latents_.publish({epoch});
+  latents_.publish({epoch, taken_deadline_ns_});
   ++latents_pushed_;
   store_release(header_.encoded_frame,
                 epoch_start_.load(std::memory_order_acquire) + renderer_->frames_after_hops(latents_pushed_));
   rtbridge::add(header_.encoder_ns, monotonic_ns() - taken_ns_);
-  render_wake_.notify();
+  wake_render();
   return true;
 }
 
-// --- render thread ---
+// --- render thread: of one of its two ensembles at a time ---
 
-void Session::run_render() noexcept {
-  while (!stopping()) {
-    if (step_render()) continue;
-    const uint32_t token = render_wake_.prepare();
-    if (stopping() || step_render()) {
-      render_wake_.cancel();
-      continue;
-    }
-    render_wake_.wait(token, kIdleNs);
-  }
-}
-
-bool Session::step_render() noexcept {
+Player::State Session::prepare() noexcept {
   const uint32_t asked = render_epoch_asked_.load(std::memory_order_acquire);
   if (asked != render_epoch_.load(std::memory_order_relaxed)) {
+    chunk_ = {};
+    frames_held_ = 0;
+    if (in_hop_) end_hop();
     renderer_->reset(load_relaxed(header_.seed));
     stream_started_ = false;
     render_epoch_.store(asked, std::memory_order_release);
     stopped_wake_.notify();
-    return true;
   }
-  LatentTag tag;
-  const float* latent = latents_.front(&tag);
-  if (!latent) return false;
-  if (tag.epoch == asked) render_hop(latent);
-  latents_.pop();
-  hops_wake_->notify();  // there is room for another latent
+  if (chunk_.left > 0) return State::kReady;
+  if (frames_held_ > 0 && !write_frames()) return State::kHeldUp;
+  while (!in_hop_) {
+    if (change_ensemble()) return State::kIdle;
+    LatentTag tag;
+    const float* latent = latents_.front(&tag);
+    if (!latent) return State::kIdle;
+    if (tag.epoch == asked) {
+      hop_deadline_ns_ = tag.deadline_ns;
+      begin_hop(latent);
+    } else {
+      latents_.pop();
+      hops_wake_->notify();
+    }
+  }
+  chunk_.left = renderer_->begin_chunk(chunk_.voices);
+  chunk_.deadline_ns = hop_deadline_ns_ + renderer_->hop_position() * (1'000'000'000u / kNetworkRateHz);
+  return State::kReady;
+}
+
+// Between two hops: whoever has the turn gives it away, and touches nothing of this session from then on.
+bool Session::change_ensemble() noexcept {
+  const bool offline = load_relaxed(header_.offline) != 0;
+  if (offline == bouncing_.load(std::memory_order_relaxed)) return false;
+  bouncing_.store(offline, std::memory_order_seq_cst);
+  wake_render();
   return true;
 }
 
-void Session::render_hop(const float* latent) noexcept {
+void Session::begin_hop(const float* latent) noexcept {
   const uint64_t began = monotonic_ns();
-  const uint32_t epoch = render_epoch_.load(std::memory_order_relaxed);
   if (!stream_started_) {
     write_frame_ = epoch_start_.load(std::memory_order_acquire);
     stream_started_ = true;
   }
   renderer_->set_temperature(load_relaxed(header_.temperature));
   renderer_->begin_hop(latent, static_cast<int>(std::min<uint32_t>(load_relaxed(header_.decoder), 1u << 20)));
-  uint64_t waited = 0;
-  while (!renderer_->hop_done()) {
-    if (stopping() || render_epoch_asked_.load(std::memory_order_acquire) != epoch) return;
-    const auto frames = static_cast<uint32_t>(renderer_->render_chunk(chunk_.data()));
-    if (frames == 0) continue;
-    const uint64_t before = monotonic_ns();
-    if (!wait_for_room(frames)) return;
-    waited += monotonic_ns() - before;
-    const float* interleaved = chunk_.data();
-    if (geometry_.channels == 2) {
-      for (uint32_t i = 0; i < frames; ++i) frames_[2 * i] = frames_[2 * i + 1] = chunk_[i];
-      interleaved = frames_.data();
-    }
-    output_.write(write_frame_, interleaved, frames);
-    publish_output(write_frame_ += frames);
-  }
+  in_hop_ = true;
+  hop_ns_ = monotonic_ns() - began;
+}
+
+void Session::finish_chunk() noexcept {
+  const uint64_t began = monotonic_ns();
+  frames_held_ = static_cast<uint32_t>(renderer_->end_chunk(chunk_frames_.data()));
+  hop_ns_ += monotonic_ns() - began + chunk_.spent_ns;
+  chunk_.spent_ns = 0;
+  if (frames_held_ > 0) write_frames();
+  if (!renderer_->hop_done()) return;
   rtbridge::add(header_.hops, uint64_t{1});
-  rtbridge::add(header_.decoder_ns, monotonic_ns() - began - waited);
+  rtbridge::add(header_.decoder_ns, hop_ns_);
+  end_hop();
+}
+
+void Session::end_hop() noexcept {
+  in_hop_ = false;
+  latents_.pop();
+  hops_wake_->notify();  // there is room for another latent
 }
 
 // The client reads further whatever happens, so room is there at once unless the client has died.
-bool Session::wait_for_room(uint32_t frames) noexcept {
-  const uint32_t epoch = render_epoch_.load(std::memory_order_relaxed);
-  while (write_frame_ - std::min(write_frame_, load_acquire(header_.output_read_frame)) + frames >
-         output_.ring_frames()) {
-    if (stopping() || render_epoch_asked_.load(std::memory_order_acquire) != epoch) return false;
-    render_wake_.wait(render_wake_.prepare(), 1'000'000);
+bool Session::write_frames() noexcept {
+  if (write_frame_ - std::min(write_frame_, load_acquire(header_.output_read_frame)) + frames_held_ >
+      output_.ring_frames())
+    return false;
+  const float* interleaved = chunk_frames_.data();
+  if (geometry_.channels == 2) {
+    for (uint32_t i = 0; i < frames_held_; ++i) frames_[2 * i] = frames_[2 * i + 1] = chunk_frames_[i];
+    interleaved = frames_.data();
   }
+  output_.write(write_frame_, interleaved, frames_held_);
+  publish_output(write_frame_ += frames_held_);
+  frames_held_ = 0;
   return true;
 }
 

@@ -1,11 +1,11 @@
-// The server's side of one client: two native threads around the encoder.
+// The server's side of one client: native threads around the encoder.
 //
-//   intake thread   input ring -> resample, gate, mu-law -> hop ring
-//   encoder thread  hop ring -> latent -> latent ring          (Worker::wait_hop, Worker::push_latent)
-//   render thread   latent ring -> voice, resample -> output ring
+//   intake thread   input ring -> resample, gate, mu-law -> hop ring      one a session
+//   encoder thread  hop ring -> latent -> latent ring                     one (Worker::wait_hop, Worker::push_latent)
+//   render thread   latent ring -> voice, resample -> output ring         one a decoder core (Ensemble)
 //
 // `loopback` copies input to output in the intake thread and has no others. The epoch handshake of layout.h is the
-// intake thread's; while it answers, the render thread has been stopped at a chunk boundary and says so.
+// intake thread's; while it answers, rendering has been stopped at a chunk boundary, and the render thread says so.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "rtbridge/realtime.h"
 #include "rtbridge/segment.h"
+#include "stream/ensemble.h"
 #include "stream/intake.h"
 #include "stream/payload_ring.h"
 #include "stream/renderer.h"
@@ -42,14 +42,16 @@ struct HopTag {
 
 struct LatentTag {
   uint32_t epoch = 0;
+  uint64_t deadline_ns = 0;  // of the hop that completed it
 };
 
-class Session {
+class Session final : private Player {
  public:
   // voices: for kModel one or more, for kIdentity16k none. hops_wake is notified for the encoder thread.
+  // Throws std::invalid_argument.
   Session(const SessionConfig& config, std::shared_ptr<rtbridge::Segment> segment,
-          std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake);
-  ~Session();  // [control thread] closes the segment and joins both threads
+          std::vector<std::unique_ptr<Voice>> voices, rtbridge::LocalWake* hops_wake, Stand stand);
+  ~Session() override;  // [control thread] closes the segment, leaves its ensembles, joins its thread
 
   const SessionConfig& config() const noexcept { return config_; }
   const std::shared_ptr<rtbridge::Segment>& segment() const noexcept { return segment_; }
@@ -71,10 +73,15 @@ class Session {
   bool copy_loopback(uint32_t frames) noexcept;
   void read_intake_parameters() noexcept;
 
-  void run_render() noexcept;
-  bool step_render() noexcept;
-  void render_hop(const float* latent) noexcept;
-  bool wait_for_room(uint32_t frames) noexcept;
+  // Player, on the thread of the ensemble whose turn it is.
+  bool bouncing() const noexcept override { return bouncing_.load(std::memory_order_acquire); }
+  State prepare() noexcept override;
+  void finish_chunk() noexcept override;
+  bool change_ensemble() noexcept;
+  void begin_hop(const float* latent) noexcept;
+  void end_hop() noexcept;
+  bool write_frames() noexcept;  // false: no room
+  void wake_render() noexcept { (bouncing() ? stand_.bounces : stand_.live)->wake(); }
   void publish_output(uint64_t end_frame) noexcept;
 
   bool stopping() const noexcept { return stop_.load(std::memory_order_relaxed); }
@@ -102,26 +109,29 @@ class Session {
   PayloadRing<HopTag> hops_;        // intake thread -> encoder thread
   PayloadRing<LatentTag> latents_;  // encoder thread -> render thread
   rtbridge::LocalWake* hops_wake_;  // the encoder thread sleeps on it
-  rtbridge::LocalWake render_wake_;
+  const Stand stand_;
   rtbridge::LocalWake stopped_wake_;  // the intake thread sleeps on it in begin_epoch
 
   // Encoder thread.
   uint32_t encoder_epoch_ = 0;
   uint64_t latents_pushed_ = 0;
-  uint64_t taken_ns_ = 0;
+  uint64_t taken_ns_ = 0, taken_deadline_ns_ = 0;
 
   // Render thread.
+  std::atomic<bool> bouncing_{false};  // which of its two ensembles has the turn, and so everything below
   std::unique_ptr<Renderer> renderer_;
   std::atomic<uint32_t> render_epoch_asked_{0};  // intake writes
   std::atomic<uint32_t> render_epoch_{0};        // render writes: it has dropped everything older
   bool stream_started_ = false;
   uint64_t write_frame_ = 0;
   uint64_t stamps_published_ = 0;  // the publishing thread's: render, or intake in loopback
-  std::vector<float> chunk_, frames_;
+  bool in_hop_ = false;
+  uint64_t hop_deadline_ns_ = 0;
+  uint64_t hop_ns_ = 0;       // of render time, so far
+  uint32_t frames_held_ = 0;  // of chunk_frames_, rendered but not yet written
+  std::vector<float> chunk_frames_, frames_;
 
-  std::thread intake_thread_, render_thread_;
+  std::thread intake_thread_;
 };
-
-using rtbridge::make_realtime;
 
 }  // namespace rtstream

@@ -8,14 +8,33 @@ namespace rtstream {
 
 constexpr int kChunkSamples = 16;  // samples are generated in chunks of this many, counted from the start of each hop
 
+class Voice;
+
+// A stretch of one voice's stream, to be generated: samples [count].
+struct VoiceChunk {
+  Voice* voice = nullptr;
+  float* samples = nullptr;
+  int count = 0;
+};
+
 class Voice {
  public:
+  static constexpr int kMostTogether = 8;
+
   virtual ~Voice() = default;
   virtual int latent_size() const noexcept = 0;
   virtual void reset(uint64_t seed) noexcept = 0;
   virtual void set_temperature(float temperature) noexcept = 0;
   virtual void begin_hop(const float* latent) noexcept = 0;
   virtual void generate(float* samples, int count) noexcept = 0;  // count <= kChunkSamples, within the hop
+
+  // What voices must have in common to be generated together; null: this one has no company.
+  virtual const void* company() const noexcept { return nullptr; }
+  // [render thread] Chunks of equally many samples, of different voices of this one's company, at most kMostTogether:
+  // the same bits as generate() of one after the other, in less time.
+  virtual void generate_together(const VoiceChunk* chunks, int count) noexcept {
+    for (int i = 0; i < count; ++i) chunks[i].voice->generate(chunks[i].samples, chunks[i].count);
+  }
 };
 
 // The latent is the hop of audio.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "rtbridge/atomics.h"
+#include "rtbridge/realtime.h"
 
 namespace rtstream {
 
@@ -12,12 +13,13 @@ using rtbridge::load_acquire;
 using rtbridge::load_relaxed;
 using rtbridge::monotonic_ns;
 
-Worker::Worker(bool realtime) : realtime_(realtime) {
-  if (realtime) {
+Worker::Worker(bool realtime) : realtime_(realtime), ensembles_(realtime) {
+  const int highest = thread_plan().highest_priority;
+  if (realtime && highest > 0) {
     rtbridge::LocalWake done;
     const uint32_t token = done.prepare();
     std::thread probe([&] { done.wait(token, 1'000'000'000); });
-    realtime_granted_ = make_realtime(probe, 1);
+    realtime_granted_ = rtbridge::make_realtime(probe, 1);
     done.notify();
     probe.join();
   }
@@ -40,7 +42,8 @@ void Worker::open_session(SessionConfig config, std::shared_ptr<rtbridge::Segmen
       throw std::invalid_argument("session " + std::to_string(config.id) + " is open already");
   }
   // Outside of the lock: it allocates and starts threads, while the encoder thread serves other sessions.
-  auto session = std::make_shared<Session>(config, std::move(segment), std::move(voices), &hops_wake_);
+  auto session =
+      std::make_shared<Session>(config, std::move(segment), std::move(voices), &hops_wake_, ensembles_.place());
   const std::lock_guard lock(mutex_);
   sessions_[config.id] = std::move(session);
 }
@@ -125,6 +128,7 @@ bool Worker::take_earliest(int* id, HopTag* tag, std::vector<float>* hop) {
 bool Worker::wait_hop(uint64_t timeout_ns, int* session, HopTag* tag, std::vector<float>* hop) {
   const std::lock_guard one(encoder_mutex_);
   const uint64_t deadline = monotonic_ns() + timeout_ns;
+  if (realtime_) stamina_.rest_when_tired();
   while (!stopped_) {
     if (take_earliest(session, tag, hop)) return true;
     const uint32_t token = hops_wake_.prepare();
@@ -138,6 +142,7 @@ bool Worker::wait_hop(uint64_t timeout_ns, int* session, HopTag* tag, std::vecto
       return false;
     }
     hops_wake_.wait(token, deadline - now);
+    stamina_.rested();
   }
   return false;
 }

@@ -32,7 +32,8 @@ class Worker {
   std::vector<int> sessions() const;
   bool stats(int id, SessionStats* out) const;
   int latent_size(int id) const;  // -1: no such session
-  void stop();                    // closes every session; wait_hop returns at once from then on
+  std::vector<EnsembleStats> ensembles() const { return ensembles_.stats(); }
+  void stop();  // closes every session; wait_hop returns at once from then on
 
   // [encoder thread, one] The hop that is due first, or false after `timeout_ns`.
   bool wait_hop(uint64_t timeout_ns, int* session, HopTag* tag, std::vector<float>* hop);
@@ -43,6 +44,8 @@ class Worker {
 
   const bool realtime_;
   bool realtime_granted_ = false;
+  Ensembles ensembles_;                      // outlive the sessions
+  Stamina stamina_;                          // the encoder thread's
   rtbridge::LocalWake hops_wake_;            // intake and render threads notify, the encoder thread sleeps
   mutable rtbridge::InheritingMutex mutex_;  // sessions_: control and encoder thread; the audio threads never take it
   std::mutex encoder_mutex_;                 // a second encoder thread would wait here

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STREAM = ("intake", "mu_law", "remote_hub", "remote_session", "renderer", "resampler", "session", "worker")
+STREAM = (
+    *("audio_thread", "ensemble", "intake", "mu_law", "remote_hub", "remote_session", "renderer", "resampler"),
+    *("session", "worker"),
+)
 SOURCES = [
     Path(__file__).with_name("remote_program.cpp"),
     *sorted((ROOT / "plugin_bridge/src").glob("*.cpp")),

@@ -1,0 +1,167 @@
+"""Sessions that are rendered together: in the right order, with the bits they have alone, and none is left hanging.
+
+The program's voices are counterfeit and notice a chunk that is generated twice, late, or by two threads; the decoder of
+the last test is real.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtserver import _engine, latency
+from tests.realtime.stream_harness import EncoderThread, make_segment
+from tests.realtime.test_bridge_program import COMPILER, ROOT, has_thread_sanitizer
+
+SOURCES = [
+    Path(__file__).with_name("ensemble_program.cpp"),
+    *(ROOT / f"plugin_bridge/src/{name}.cpp" for name in ("bridge", "parameters", "realtime", "segment", "wake")),
+    *(
+        ROOT / f"csrc/stream/{name}.cpp"
+        for name in ("audio_thread", "ensemble", "intake", "mu_law", "renderer", "resampler", "session", "worker")
+    ),
+]
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="builds a program with the system's compiler")
+
+
+def build(folder: Path, *flags: str) -> Path:
+    includes = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'plugin_bridge/include'}"]
+    objects: list[str] = []
+    running: list[subprocess.Popen[str]] = []
+    for source in SOURCES:
+        objects.append(str(folder / f"{source.stem}.o"))
+        command = [COMPILER, "-std=c++20", "-O1", *flags, *includes, "-c", str(source), "-o", objects[-1]]
+        running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        if len(running) == 2 or source is SOURCES[-1]:
+            for process in running:
+                errors = process.communicate()[1]
+                assert process.returncode == 0, errors
+            running.clear()
+    out = folder / "ensemble_program"
+    subprocess.run([COMPILER, *flags, *objects, "-o", str(out), "-lpthread", "-lrt"], check=True)
+    return out
+
+
+@pytest.fixture(scope="module", params=["plain", "thread sanitizer"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ensemble_program")
+    if request.param == "plain":
+        return build(folder)
+    if not has_thread_sanitizer(folder):
+        pytest.skip("no thread sanitizer here")
+    return build(folder, "-fsanitize=thread", "-g")
+
+
+def run(program: Path, mode: str) -> dict[str, int]:
+    result = subprocess.run([program, mode], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr[-6000:]
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", result.stdout)}
+
+
+@linux
+def test_the_most_urgent_go_first_and_take_their_company_along(program: Path) -> None:
+    found = run(program, "order")
+    # Twelve of one decoder in batches of eight: 480 chunks in 60; two of another: 40 batches; and one alone.
+    assert (found["chunks"], found["batches"], found["largest"], found["mixed"]) == (600, 140, 8, 0)
+    assert found["behind"] == 1  # of the twelve nobody waits for two batches
+    assert found["first_ended"] <= 2 * 40, "the chunks that are due first come first"
+    assert found["company_ended"] <= 2 * 40, "who is not urgent at all comes along with one who is"
+    assert found["alone_after"] == 1
+    assert found["left"] == 0
+
+
+@linux
+def test_company_changes_no_bit(program: Path) -> None:
+    found = run(program, "bits")
+    assert (found["different"], found["empty"], found["same_as_first"]) == (0, 0, 0)
+    assert (found["mixed"], found["torn"]) == (0, 0)
+    assert found["chunks"] > found["batches"] > 0, "they were generated together"
+    assert found["live_chunks"] == 0, "offline clients leave the live ensemble alone"
+
+
+@linux
+def test_nobody_hangs_while_sessions_come_and_go(program: Path) -> None:
+    found = run(program, "turmoil")
+    assert (found["closed"], found["heard"], found["players_left"]) == (72, 1, 0)
+    assert found["live_chunks"] > 0 and found["bounced_chunks"] > 0
+    assert (found["mixed"], found["torn"]) == (0, 0)
+
+
+def random_decoder(
+    seed: int, blocks: int = 2, layers: int = 6, channels: int = 32, latents: int = 8
+) -> _engine.Decoder:
+    from rtserver.model_check import decoder_shapes
+    from rtserver.model_config import DecoderConfig
+
+    config = DecoderConfig(blocks=blocks, layers=layers, residual_channels=channels, skip_channels=channels)
+    rng = np.random.default_rng(seed)
+    weights = {
+        name: (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) or 1)).astype(np.float32)
+        for name, shape in decoder_shapes(config, latents).items()
+    }
+    fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    return _engine.Decoder({**fields, "latent_channels": latents, "hop_samples": 160}, weights)
+
+
+def test_sessions_of_two_real_decoders_sound_as_if_alone() -> None:
+    """Ten clients at once against ten renderers, each on its own; two decoders, so that batches must be sorted out."""
+    decoders = [random_decoder(1), random_decoder(2)]
+    clients, hops = 10, 30
+    rate, block = 16000, 160
+    parts = latency.compute(rate, block, 160, 0, "live")
+    frames = np.random.default_rng(5).uniform(-0.5, 0.5, (clients, hops * block)).astype(np.float32)
+
+    def encode(hop: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(hop[:8] * 4.0)
+
+    def alone(client: int) -> np.ndarray:
+        intake = _engine.Intake(rate, 1, 160)
+        renderer = _engine.Renderer(rate, 160, decoders[client % 2], seed=client)
+        intake.push(frames[client])
+        pieces = []
+        while (hop := intake.pop_hop()) is not None:
+            pieces.append(renderer.push(encode(hop)))
+        return np.concatenate(pieces)
+
+    worker = _engine.Worker(realtime=False)
+    encoder = EncoderThread(worker, encode)
+    bridges = []
+    for client in range(clients):
+        segment = make_segment(parts, rate, 1, block)
+        worker.open_session(client + 1, segment, "model", voices=[decoders[client % 2]], seed=client)
+        bridge = _engine.Bridge(rate, block, 1, parts.reported, parts.fade)
+        bridge.offline = True
+        bridge.offline_deadline_ms = 60000
+        bridge.set("seed", client)
+        bridge.attach(_engine.Segment.open(segment.name))
+        segment.unlink()
+        bridges.append(bridge)
+    heard: list[np.ndarray] = [np.zeros(0)] * clients
+
+    def play(client: int) -> None:
+        bridge = bridges[client]
+        assert bridge.wait_ready(20000)
+        blocks = frames[client].reshape(hops, block)
+        heard[client] = np.concatenate([bridge.process(one) for one in blocks])
+
+    try:
+        threads = [threading.Thread(target=play, args=(client,)) for client in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        bounces = [ensemble for ensemble in worker.ensembles() if ensemble["bounces"]]
+    finally:
+        encoder.stop()
+        worker.stop()
+    for client in range(clients):
+        late = parts.reported
+        assert np.array_equal(heard[client][late:], alone(client)[: hops * block - late]), client
+    assert sum(e["chunks"] for e in bounces) > 1.2 * sum(e["batches"] for e in bounces), "they were generated together"
