@@ -12,6 +12,7 @@
 #include "cpu/decoder.h"
 #include "cpu/philox.h"
 #include "cpu/roofline.h"
+#include "require.h"
 
 namespace py = pybind11;
 
@@ -19,26 +20,6 @@ namespace {
 
 using rtengine::Decoder;
 using rtengine::DecoderConfig;
-
-std::string describe_array(const py::array& array) {
-  std::string shape;
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) shape += (i ? ", " : "") + std::to_string(array.shape(i));
-  return py::str(array.dtype()).cast<std::string>() + " [" + shape + "]";
-}
-
-// A C-contiguous array of T, as it is: nothing is converted silently, because a conversion would hide a wrong caller.
-template <class T>
-py::array require(const std::string& name, const py::handle& value, int ndim, const char* expected) {
-  if (!py::isinstance<py::array>(value))
-    throw py::value_error(name + ": expected an array " + expected + ", found " +
-                          py::str(py::type::of(value).attr("__name__")).cast<std::string>());
-  py::array array = py::reinterpret_borrow<py::array>(value);
-  if (!py::isinstance<py::array_t<T>>(array) || (ndim >= 0 && array.ndim() != ndim))
-    throw py::value_error(name + ": expected " + expected + ", found " + describe_array(array));
-  if (!(array.flags() & py::array::c_style))
-    throw py::value_error(name + ": expected a C-contiguous array, found strides of another order");
-  return array;
-}
 
 DecoderConfig read_config(const py::dict& values) {
   DecoderConfig config;

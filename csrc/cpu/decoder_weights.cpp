@@ -1,83 +1,31 @@
 #include "cpu/decoder_weights.h"
 
-#include <cmath>
-#include <set>
 #include <sstream>
 #include <stdexcept>
 
 namespace rtengine {
 namespace {
 
-using Shape = std::vector<std::int64_t>;
-
-std::string describe(const Shape& shape) {
-  std::ostringstream text;
-  text << "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
-  text << "]";
-  return text.str();
-}
-
-void check_range(const char* name, int value, int low, int high) {
-  if (value >= low && value <= high) return;
-  std::ostringstream text;
-  text << "decoder config: expected " << name << " from " << low << " to " << high << ", found " << value;
-  throw std::invalid_argument(text.str());
-}
+constexpr const char* kConfig = "decoder config";
 
 void check_equal(const char* name, int value, int expected) {
   if (value == expected) return;
   std::ostringstream text;
-  text << "decoder config: expected " << name << " " << expected << ", found " << value;
+  text << kConfig << ": expected " << name << " " << expected << ", found " << value;
   throw std::invalid_argument(text.str());
 }
-
-// Hands tensors out by name and remembers which were asked for, so that unknown ones can be refused.
-class Reader {
- public:
-  explicit Reader(const TensorViews& tensors) : tensors_(tensors) {}
-
-  std::vector<float> take(const std::string& name, const Shape& expected) {
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end())
-      throw std::invalid_argument("decoder weights: expected a tensor " + name + " of shape " + describe(expected) +
-                                  ", found none");
-    if (found->second.shape != expected)
-      throw std::invalid_argument("decoder weights: expected " + name + " of shape " + describe(expected) + ", found " +
-                                  describe(found->second.shape));
-    std::size_t count = 1;
-    for (const std::int64_t n : expected) count *= static_cast<std::size_t>(n);
-    std::vector<float> values(found->second.data, found->second.data + count);
-    for (const float value : values)
-      if (!std::isfinite(value))
-        throw std::invalid_argument("decoder weights: expected finite numbers in " + name + ", found NaN or infinity");
-    taken_.insert(name);
-    return values;
-  }
-
-  void refuse_the_rest() const {
-    for (const auto& [name, tensor] : tensors_)
-      if (!taken_.count(name))
-        throw std::invalid_argument("decoder weights: expected " + std::to_string(taken_.size()) +
-                                    " tensors, found an unknown one: " + name + " of shape " + describe(tensor.shape));
-  }
-
- private:
-  const TensorViews& tensors_;
-  std::set<std::string> taken_;
-};
 
 }  // namespace
 
 void DecoderConfig::validate() const {
   check_equal("kernel_size", kernel_size, 2);
   check_equal("classes", classes, kClasses);
-  check_range("layers", layers, 1, kMaxLayersABlock);
-  check_range("blocks", blocks, 1, kMaxLayers / layers);
-  check_range("residual_channels", residual_channels, 1, kMaxChannels);
-  check_range("skip_channels", skip_channels, 1, kMaxChannels);
-  check_range("latent_channels", latent_channels, 1, kMaxChannels);
-  check_range("hop_samples", hop_samples, 1, kMaxHopSamples);
+  check_range(kConfig, "layers", layers, 1, kMaxLayersABlock);
+  check_range(kConfig, "blocks", blocks, 1, kMaxLayers / layers);
+  check_range(kConfig, "residual_channels", residual_channels, 1, kMaxChannels);
+  check_range(kConfig, "skip_channels", skip_channels, 1, kMaxChannels);
+  check_range(kConfig, "latent_channels", latent_channels, 1, kMaxChannels);
+  check_range(kConfig, "hop_samples", hop_samples, 1, kMaxHopSamples);
   if (mu_law != "rounded" && mu_law != "published")
     throw std::invalid_argument("decoder config: expected mu_law \"rounded\" or \"published\", found \"" + mu_law +
                                 "\"");
@@ -86,7 +34,7 @@ void DecoderConfig::validate() const {
 DecoderWeights DecoderWeights::from_tensors(const DecoderConfig& config, const TensorViews& tensors) {
   config.validate();
   const std::int64_t r = config.residual_channels, s = config.skip_channels, l = config.latent_channels;
-  Reader reader(tensors);
+  TensorReader reader(tensors, "decoder weights");
   DecoderWeights w;
   w.config = config;
   w.input = reader.take("input.weight", {r, 1, 2});

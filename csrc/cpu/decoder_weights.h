@@ -3,20 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <string>
 #include <vector>
 
 #include "cpu/decoder_config.h"
+#include "cpu/tensors.h"
 
 namespace rtengine {
-
-// A tensor as it was handed over: the caller keeps `data` alive while the weights are built.
-struct TensorView {
-  std::vector<std::int64_t> shape;
-  const float* data = nullptr;
-};
-using TensorViews = std::map<std::string, TensorView>;
 
 struct LayerWeights {
   int dilation = 1;
