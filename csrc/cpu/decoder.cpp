@@ -39,7 +39,9 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
                  const std::string& precision, const std::vector<float>& /*ranges*/)
     : config_(config), precision_(precision), isa_(float_isa(choose_isa(isa))) {
   check_precision(precision);
-  auto weights = std::make_shared<const DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
+  auto checked = std::make_shared<DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
+  if (precision == "bf16") checked->round_to_bf16();
+  const std::shared_ptr<const DecoderWeights> weights = std::move(checked);
   bytes_per_sample_ = weights->bytes_per_sample();
   if (isa_ == Isa::kScalar) {
     open_network_ = [weights] { return make_scalar_network(weights); };

@@ -3,6 +3,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "cpu/bf16.h"
+
 namespace rtengine {
 namespace {
 
@@ -64,11 +66,22 @@ DecoderWeights DecoderWeights::from_tensors(const DecoderConfig& config, const T
   return w;
 }
 
+void DecoderWeights::round_to_bf16() {
+  const auto round = [](std::vector<float>& matrix) {
+    for (float& value : matrix) value = to_float(to_bf16(value));
+  };
+  for (LayerWeights& layer : layers)
+    for (std::vector<float>* matrix : {&layer.dilated, &layer.latent, &layer.residual, &layer.skip}) round(*matrix);
+  for (std::vector<float>* matrix : {&output, &output_latent, &logits}) round(*matrix);
+  format = MatrixFormat::kBf16;
+}
+
 std::int64_t DecoderWeights::bytes_per_sample() const {
-  const std::int64_t r = config.residual_channels, s = config.skip_channels;
-  const std::int64_t layer = 4 * r * r + 2 * r + r * r + r + s * r + s;
-  const std::int64_t ends = 3 * r + s * r + s + s * s + s + kClasses * s + kClasses;
-  return static_cast<std::int64_t>(sizeof(float)) * (config.total_layers() * layer + ends);
+  const std::int64_t r = config.residual_channels, s = config.skip_channels, layer_count = config.total_layers();
+  const std::int64_t matrices = layer_count * (4 * r * r + r * r + s * r) + s * s + kClasses * s;
+  const std::int64_t input = 2 * r + s * r;
+  const std::int64_t biases = layer_count * (2 * r + r + s) + r + s + s + kClasses;
+  return (format == MatrixFormat::kBf16 ? 2 : 4) * matrices + 4 * (input + biases);
 }
 
 }  // namespace rtengine

@@ -1,5 +1,6 @@
 // The weights of one decoder in the layout of its PyTorch module (models.Decoder.state_dict()), checked on the way in.
-// R residual channels, S skip channels, L latent channels. Every array is row-major float32.
+// R residual channels, S skip channels, L latent channels. Every array is row-major float32, though its numbers may be
+// those of a smaller format.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,11 @@ struct LayerWeights {
   std::vector<float> skip_bias;      // [S]
 };
 
+enum class MatrixFormat { kFloat32, kBf16 };
+
 struct DecoderWeights {
   DecoderConfig config;
+  MatrixFormat format = MatrixFormat::kFloat32;
   std::vector<float> input;            // [R, 2]: [..., 0] is the older of the two previous samples
   std::vector<float> input_bias;       // [R]
   std::vector<float> input_skip;       // [S, R]
@@ -39,8 +43,12 @@ struct DecoderWeights {
   // Throws std::invalid_argument on a missing, unknown, misshapen or non-finite tensor, naming it.
   static DecoderWeights from_tensors(const DecoderConfig& config, const TensorViews& tensors);
 
-  // Bytes of float32 weights and biases that one sample needs, each counted once. The latent projections are used once
-  // a hop and are left out.
+  // Rounds every matrix to bfloat16, to nearest even. The input convolution, the input's skip projection (which kernels
+  // compose with it) and all biases stay as they are.
+  void round_to_bf16();
+
+  // Bytes of weights (of `format`) and biases (float32) that one sample needs, each counted once. The latent
+  // projections are used once a hop and are left out.
   std::int64_t bytes_per_sample() const;
 };
 

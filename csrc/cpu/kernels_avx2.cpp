@@ -5,6 +5,7 @@
 #include "cpu/kernels_vector.h"
 
 namespace rtengine {
-extern const VectorKernels kAvx2Kernels{kWidth, begin_hop, step, sample, most_probable, read};
-}
+extern const VectorKernels kAvx2Kernels = kKernels<float>;
+extern const VectorKernels kAvx2Bf16Kernels = kKernels<Bf16>;
+}  // namespace rtengine
 #endif

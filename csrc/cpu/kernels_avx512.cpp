@@ -5,6 +5,7 @@
 #include "cpu/kernels_vector.h"
 
 namespace rtengine {
-extern const VectorKernels kAvx512Kernels{kWidth, begin_hop, step, sample, most_probable, read};
-}
+extern const VectorKernels kAvx512Kernels = kKernels<float>;
+extern const VectorKernels kAvx512Bf16Kernels = kKernels<Bf16>;
+}  // namespace rtengine
 #endif

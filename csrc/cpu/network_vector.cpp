@@ -7,21 +7,22 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/bf16.h"
 #include "cpu/kernels.h"
 #include "cpu/memory.h"
 
 namespace rtengine {
 namespace {
 
-constexpr float kLog2E = 1.44269504f;
 constexpr std::size_t kPrefetchSlack = 1024;  // floats that a kernel may prefetch beyond the last matrix
 
 int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-const VectorKernels& kernels_of(Isa isa) {
+const VectorKernels& kernels_of(Isa isa, MatrixFormat format) {
+  [[maybe_unused]] const bool bf16 = format == MatrixFormat::kBf16;
 #if defined(__x86_64__) || defined(_M_X64)
-  if (isa == Isa::kAvx512) return kAvx512Kernels;
-  if (isa == Isa::kAvx2) return kAvx2Kernels;
+  if (isa == Isa::kAvx512) return bf16 ? kAvx512Bf16Kernels : kAvx512Kernels;
+  if (isa == Isa::kAvx2) return bf16 ? kAvx2Bf16Kernels : kAvx2Kernels;
 #endif
   throw std::logic_error(std::string("no vector kernels for ") + isa_name(isa));
 }
@@ -40,6 +41,14 @@ class Layout {
   std::size_t size_ = 0;
 };
 
+// Two neighbouring columns' weights of a row as the kernels take them, in the memory of a float.
+float word(Bf16 even, Bf16 odd) {
+  const std::uint32_t bits = even.bits | static_cast<std::uint32_t>(odd.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
 // Value of a padded matrix or vector; zero in the padding.
 using Matrix = std::function<float(int row, int column)>;
 
@@ -47,7 +56,7 @@ using Matrix = std::function<float(int row, int column)>;
 
 class PackedWeights {
  public:
-  PackedWeights(const DecoderWeights& weights, Isa isa) : kernels(kernels_of(isa)) {
+  PackedWeights(const DecoderWeights& weights, Isa isa) : kernels(kernels_of(isa, weights.format)) {
     const DecoderConfig& config = weights.config;
     const int unit = std::max(kernels.width, kColumns);
     r_ = config.residual_channels;
@@ -147,13 +156,12 @@ class PackedWeights {
     });
   }
 
-  // Rows of a gated convolution as the kernels take them: interleaved by vectors and scaled for 2^x (see kernels.h).
+  // Rows of a gated convolution as the kernels take them: interleaved by vectors (see kernels.h).
   Matrix gated(Matrix natural) const {
     return [this, natural = std::move(natural)](int i, int j) {
       const int width = kernels.width, vector = i / width, half = vector % 2;
       const int channel = vector / 2 * width + i % width;
-      if (channel >= r_) return 0.0f;
-      return natural(half * r_ + channel, j) * (half == 0 ? -kLog2E : -2.0f * kLog2E);
+      return channel < r_ ? natural(half * r_ + channel, j) : 0.0f;
     };
   }
 
@@ -171,16 +179,24 @@ class PackedWeights {
     return to;
   }
 
-  const float* pack(int rows, int columns, const Matrix& value) {
-    const std::size_t offset = layout_.place(static_cast<std::size_t>(rows) * columns);
+  const void* pack(int rows, int columns, const Matrix& value) {
+    const bool bf16 = kernels.weight_bytes == sizeof(Bf16);
+    const std::size_t count = static_cast<std::size_t>(rows) * columns;
+    const std::size_t offset = layout_.place(bf16 ? count / 2 : count);
     if (!memory_) return nullptr;
     float* to = memory_.get() + offset;
     const int width = kernels.width;
     for (int first = 0, left = rows / width; left > 0;) {
       int tile = kTileVectors;
       while (tile > left) tile /= 2;
-      for (int j = 0; j < columns; ++j)
-        for (int i = 0; i < tile * width; ++i) *to++ = value(first * width + i, j);
+      const int row = first * width, end = (first + tile) * width;
+      if (bf16) {
+        for (int j = 0; j < columns; j += 2)
+          for (int i = row; i < end; ++i) *to++ = word(to_bf16(value(i, j)), to_bf16(value(i, j + 1)));
+      } else {
+        for (int j = 0; j < columns; ++j)
+          for (int i = row; i < end; ++i) *to++ = value(i, j);
+      }
       first += tile;
       left -= tile;
     }

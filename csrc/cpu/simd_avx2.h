@@ -14,6 +14,14 @@ struct Simd {
   static Float zero() { return _mm256_setzero_ps(); }
   static Float broadcast(float x) { return _mm256_set1_ps(x); }
   static Float load(const float* p) { return _mm256_loadu_ps(p); }
+  // The lower and the upper halves of the 8 words at p, as the upper halves of floats: bfloat16 widened.
+  static Float lower_halves(const void* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)), 16));
+  }
+  static Float upper_halves(const void* p) {
+    const __m256i words = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(-65536)));
+  }
   static void store(float* p, Float x) { _mm256_storeu_ps(p, x); }
   static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float subtract(Float a, Float b) { return _mm256_sub_ps(a, b); }

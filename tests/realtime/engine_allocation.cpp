@@ -3,8 +3,10 @@
 // process is counted, and the kernel allows read, write and exit only: any other system call ends the process by
 // signal 9.
 //
-// usage: engine_allocation ISA [none|new|malloc|lock|syscall]; the second plants a fault, to show that it is found.
-//        engine_allocation ISA split: nothing is counted; says whether the codes depend on the length of calls.
+// usage: engine_allocation ISA PRECISION [none|new|malloc|lock|syscall]; the third plants a fault, to show that it is
+//        found.
+//        engine_allocation ISA PRECISION split: nothing is counted; says whether the codes depend on the length of
+//        calls.
 #include <dlfcn.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -87,7 +89,7 @@ void plant(const std::string& fault, std::mutex& mutex) {
 
 // A decoder of small random weights: two blocks of six layers, 24 channels, so that batched and single past taps, full
 // and partial tiles are all on the path.
-std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa) {
+std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa, const std::string& precision) {
   rtengine::DecoderConfig config;
   config.blocks = 2, config.layers = 6, config.residual_channels = config.skip_channels = 24;
   config.latent_channels = 5, config.hop_samples = 40;
@@ -119,7 +121,14 @@ std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa) {
   add_convolution("output", s, s, 1);
   add_convolution("output_latent", s, l, 1);
   add_convolution("logits", 256, s, 1);
-  return std::make_shared<const rtengine::Decoder>(config, tensors, isa);
+  std::vector<float> ranges;
+  if (precision == "int8") {
+    ranges.resize(static_cast<std::size_t>(config.total_layers() * r));
+    const std::vector<float> latents(2 * l, 0.5f);
+    const std::vector<std::uint8_t> codes(80, 200);
+    rtengine::Decoder(config, tensors, isa).input_ranges(latents.data(), codes.data(), 80, ranges.data());
+  }
+  return std::make_shared<const rtengine::Decoder>(config, tensors, isa, precision, ranges);
 }
 
 // The codes of three hops, `step` samples a call.
@@ -137,8 +146,8 @@ std::vector<std::uint8_t> generate_by(int step, const std::shared_ptr<const rten
 }
 
 // "splits=equal" if the codes are the same whatever the calls.
-int compare_splits(const std::string& isa) {
-  const auto decoder = make_decoder(isa);
+int compare_splits(const std::string& isa, const std::string& precision) {
+  const auto decoder = make_decoder(isa, precision);
   const std::vector<std::uint8_t> whole = generate_by(40, decoder);
   bool equal = true;
   for (const int step : {1, 7, 16, 32}) equal = equal && generate_by(step, decoder) == whole;
@@ -149,9 +158,10 @@ int compare_splits(const std::string& isa) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string isa = argc > 1 ? argv[1] : "auto", fault = argc > 2 ? argv[2] : "none";
-  if (fault == "split") return compare_splits(isa);
-  rtengine::Slot slot(make_decoder(isa), 1);
+  const std::string isa = argc > 1 ? argv[1] : "auto", precision = argc > 2 ? argv[2] : "fp32";
+  const std::string fault = argc > 3 ? argv[3] : "none";
+  if (fault == "split") return compare_splits(isa, precision);
+  rtengine::Slot slot(make_decoder(isa, precision), 1);
   std::mutex mutex;
   {
     const std::lock_guard<std::mutex> lock(mutex);

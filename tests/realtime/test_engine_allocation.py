@@ -45,13 +45,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def run(program: Path, isa: str, fault: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([program, isa, fault], capture_output=True, text=True, timeout=60, check=False)
+def run(program: Path, isa: str, fault: str, precision: str = "fp32") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, isa, precision, fault], capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.parametrize("precision", _engine.PRECISIONS)
 @pytest.mark.parametrize("isa", _engine.available_isas())
-def test_sample_loop_neither_allocates_nor_locks_nor_calls_the_kernel(program: Path, isa: str) -> None:
-    result = run(program, isa, "none")
+def test_sample_loop_neither_allocates_nor_locks_nor_calls_the_kernel(program: Path, isa: str, precision: str) -> None:
+    result = run(program, isa, "none", precision)
     assert (result.returncode, result.stdout) == (0, "allocations=0 locks=0 codes=800\n")
 
 
@@ -70,9 +71,10 @@ def test_a_planted_system_call_is_fatal(program: Path) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("precision", _engine.PRECISIONS)
 @pytest.mark.parametrize("isa", _engine.available_isas())
-def test_codes_do_not_depend_on_the_length_of_calls(program: Path, isa: str) -> None:
+def test_codes_do_not_depend_on_the_length_of_calls(program: Path, isa: str, precision: str) -> None:
     """The stream's threads ask for chunks of 16; Python asks for whole hops."""
-    result = run(program, isa, "split")
+    result = run(program, isa, "split", precision)
     assert result.returncode == 0
     assert result.stdout.startswith("splits=equal first=")
