@@ -1,6 +1,6 @@
 """`python -m rtserver`: the same as the `rtserver` command."""
 
-from rtserver.cli import main
+if __name__ == "__main__":  # the audio worker's process imports this module too, and needs nothing of it
+    from rtserver.cli import main
 
-if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """The `rtserver` command: gathers the modules of `rtserver.commands` and turns every failure into one line.
 
-Importing this module must stay cheap (no torch, no aiohttp): the audio worker's process imports it again.
+Importing this module must stay cheap (no typer, nothing of weight): the audio worker's process imports it again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
-from rtserver import commands
 from rtserver.errors import UserError
+
+if TYPE_CHECKING:
+    import typer
 
 HELP = """
 Sing, whistle or play anything, and hear an instrument, live.
@@ -38,6 +38,10 @@ class Terminated(BaseException):
 
 def build_app() -> typer.Typer:
     """The whole command line. `serve` is the root itself, every other module of `rtserver.commands` a subcommand."""
+    import typer
+
+    from rtserver import commands
+
     app = typer.Typer(
         name="rtserver",
         help=HELP,
@@ -64,16 +68,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit status. Never raises for anything a user can cause."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        command: Any = typer.main.get_command(build_app())
-        result = command.main(
-            args=list(argv) if argv is not None else None, prog_name="rtserver", standalone_mode=False
-        )
+        result = _run_command(argv)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return result
     except UserError as error:
         _fail(str(error))
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Terminated:
         return 128 + signal.SIGTERM
@@ -84,12 +85,23 @@ def run(argv: Sequence[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing value
             _fail(f"{' '.join(error.format_message().split()).rstrip('.')}; try 'rtserver --help'")
             return int(getattr(error, "exit_code", 2))
-        if isinstance(error, typer.Exit):
-            return int(error.exit_code)
         if os.environ.get("RTSERVER_DEBUG"):
             raise
         _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (a bug; RTSERVER_DEBUG=1 shows where)")
         return 1
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
+    import typer
+
+    command: Any = typer.main.get_command(build_app())
+    try:
+        result = command.main(args=None if argv is None else list(argv), prog_name="rtserver", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.Exit as ended:
+        return int(ended.exit_code)
+    return result if isinstance(result, int) else 0
 
 
 def main() -> NoReturn:

@@ -143,7 +143,7 @@ def _check_weights(weights: Any, shapes: dict[str, tuple[int, ...]], what: str) 
 
 
 def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """A float32 copy of a torch tensor or numpy array, once its kind, shape and values are as they should be."""
+    """A torch tensor (copied) or numpy array as float32, once its kind, shape and values are as they should be."""
     if isinstance(tensor, np.ndarray):
         kind, found = str(tensor.dtype), tensor.shape
     else:
@@ -155,9 +155,10 @@ def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         raise UserError(f"{what} must hold float32 or float16 numbers, found {kind}")
     if found != shape:
         raise UserError(f"{what} has shape {_shape(found)}, expected {_shape(shape)}")
-    if not isinstance(tensor, np.ndarray):
-        tensor = tensor.detach().cpu().float().numpy()
-    array = np.array(tensor, dtype=np.float32, order="C")
+    if isinstance(tensor, np.ndarray):
+        array = np.ascontiguousarray(tensor, np.float32)
+    else:
+        array = np.array(tensor.detach().cpu().float().numpy(), order="C")
     if not np.isfinite(array).all():
         raise UserError(f"{what} holds NaN or infinite numbers; export the pack again from a sound checkpoint")
     return array

@@ -205,7 +205,7 @@ def save(
                     raise UserError(f"{path}: {group} {name} is too large for float16; save it as float32")
 
     def tensors(weights: Weights) -> dict[str, Any]:
-        return {name: torch.from_numpy(a.astype(np.float16) if half else a) for name, a in weights.items()}
+        return {n: torch.from_numpy(np.array(a, np.float16 if half else np.float32)) for n, a in weights.items()}
 
     content["encoder"] = tensors(checked_encoder)
     content["decoders"] = {name: tensors(weights) for name, weights in checked_decoders.items()}

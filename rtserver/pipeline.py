@@ -7,13 +7,13 @@ the bit. After the end of the input, silence is fed until every frame is transla
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
-from rtserver import _engine
+from rtserver import _engine, networks
 from rtserver import precision as precisions
-from rtserver.encoder import OnnxEncoder
 from rtserver.errors import UserError
 from rtserver.model_file import Model
 
@@ -87,16 +87,12 @@ class Translator:
     def __init__(self, model: Model, device: str = "cpu", precision: str = "auto") -> None:
         if model.kind == "loopback":
             raise UserError("loopback tests the server's rings only and translates nothing; use identity16k or a pack")
-        self.model = model
         self.precision = precisions.resolve(precision)
-        self._calibration = precisions.calibration_for(model, self.precision)
+        self.model = replace(model, calibration=precisions.calibration_for(model, self.precision))
         self._voices: dict[str, _engine.Decoder] = {}
-        self._encoder: OnnxEncoder | None = None
+        self._encoder: Any = None
         if model.kind == "model":
-            from rtserver import encoder_graph
-
-            graph = encoder_graph.build(model.config.encoder, model.encoder)
-            self._encoder = OnnxEncoder(graph, model.config.encoder, device)
+            self._encoder = networks.encoder(model, device)
 
     def open(
         self,
@@ -125,9 +121,7 @@ class Translator:
         if not name:
             return None
         if name not in self._voices:
-            ranges = precisions.decoder_ranges(self._calibration, name)
-            weights = self.model.decoders[name]
-            self._voices[name] = precisions.decoder(self.model.decoder_config(name), weights, self.precision, ranges)
+            self._voices[name] = networks.decoder(self.model, name, self.precision)
         return self._voices[name]
 
 

@@ -6,7 +6,7 @@ Only the decoder's and the encoder's weights and activations are meant; what sur
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rtserver.errors import UserError
 
@@ -23,8 +23,7 @@ def available() -> tuple[str, ...]:
     """What the engine has on this machine, fastest first."""
     from rtserver import _engine
 
-    there = getattr(_engine, "PRECISIONS", ("fp32",))
-    return tuple(name for name in CHOICES if name in there)
+    return tuple(name for name in CHOICES if name in _engine.PRECISIONS)
 
 
 def resolve(asked: str = "auto") -> str:
@@ -46,13 +45,7 @@ def decoder(config: dict[str, Any], weights: Weights, precision: str, ranges: An
     """
     from rtserver import _engine
 
-    if not hasattr(_engine, "PRECISIONS"):
-        return _engine.Decoder(config, weights)
-    make = cast(Any, _engine.Decoder)
-    made: _engine.Decoder = make(
-        config, weights, precision=precision, calibration=ranges if precision == "int8" else None
-    )
-    return made
+    return _engine.Decoder(config, weights, precision=precision, calibration=ranges if precision == "int8" else None)
 
 
 def calibration_for(model: Model, precision: str) -> dict[str, Any]:

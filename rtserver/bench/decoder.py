@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rtserver import _engine, model_file
+from rtserver import _engine, prepared
 from rtserver import precision as precisions
 from rtserver.errors import UserError
 from rtserver.model_check import Weights, decoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, ModelConfig
+from rtserver.model_file import Model
 
 ENGINE_ROUND_S = 0.1
 TORCH_ROUND_S = 0.1
@@ -39,7 +40,7 @@ class Subject:
 
     config: ModelConfig
     weights: Weights
-    model: model_file.Model | None = None  # None: random weights
+    model: Model | None = None  # None: random weights
 
     @property
     def engine_config(self) -> dict[str, Any]:
@@ -82,8 +83,8 @@ def run(
         raise UserError(f"no decoder kernels for device {device!r} in this version; use cpu")
     if not 1 <= slots <= MAX_SLOTS:
         raise UserError(f"--slots is {slots}; give a number from 1 to {MAX_SLOTS}")
-    subject = choose(preset, model, layers, channels)
     precision = precisions.resolve(precision)
+    subject = choose(preset, model, layers, channels, precision)
     try:
         decoder = precisions.decoder(subject.engine_config, subject.weights, precision, _ranges(subject, precision))
     except ValueError as error:
@@ -115,12 +116,14 @@ def run(
     }
 
 
-def choose(preset: str | None, model: str | None, layers: int | None, channels: int | None) -> Subject:
+def choose(
+    preset: str | None, model: str | None, layers: int | None, channels: int | None, precision: str = "fp32"
+) -> Subject:
     """The decoder asked for. UserError where the wishes contradict each other or make no network."""
     if model:
         if preset or layers or channels:
             raise UserError("--model fixes the decoder; leave out --preset, --layers and --channels")
-        pack = model_file.load(model)
+        pack = prepared.load(model, precision)
         if pack.kind != "model":
             raise UserError(f"{pack.name} is a probe and has no decoder; name an instrument pack")
         return Subject(pack.config, pack.decoders[pack.decoder_name()], pack)
@@ -145,16 +148,15 @@ def _ranges(subject: Subject, precision: str) -> npt.NDArray[np.float32] | None:
     if precision != "int8":
         return None
     if subject.model is not None:
-        calibration = precisions.calibration_for(subject.model, precision)
-        found: npt.NDArray[np.float32] | None = precisions.decoder_ranges(calibration, subject.model.decoder_name())
+        found: npt.NDArray[np.float32] | None = precisions.decoder_ranges(
+            subject.model.calibration, subject.model.decoder_name()
+        )
         return found
     rng = np.random.default_rng(3)
     encoder = subject.config.encoder
     latents = rng.standard_normal((RANGE_HOPS, encoder.latent_channels)).astype(np.float32)
     codes = rng.integers(0, 256, RANGE_HOPS * encoder.hop_samples, dtype=np.uint8)
-    decoder: Any = precisions.decoder(subject.engine_config, subject.weights, "fp32")
-    measured: npt.NDArray[np.float32] = decoder.input_ranges(latents, codes)
-    return measured
+    return precisions.decoder(subject.engine_config, subject.weights, "fp32").input_ranges(latents, codes)
 
 
 def _arrange(layers: int) -> tuple[int, int]:
@@ -206,7 +208,7 @@ def _torch_sampler(subject: Subject) -> Callable[[int], float] | None:
 
     encoder = subject.config.encoder
     module = Decoder(subject.config.decoder, encoder.latent_channels, encoder.hop_samples).eval()
-    module.load_state_dict({name: torch.from_numpy(value) for name, value in subject.weights.items()})
+    module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in subject.weights.items()})
     state = module.init_state()
     previous = torch.zeros(1, 1, 1)
     latent = torch.randn(1, encoder.latent_channels, 1, generator=torch.Generator().manual_seed(0))

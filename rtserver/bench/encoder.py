@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtserver import encoder_graph, model_file
+from rtserver import encoder_graph, prepared
 from rtserver.encoder import OnnxEncoder
 from rtserver.errors import UserError
 from rtserver.model_check import Weights, encoder_shapes
@@ -31,7 +31,7 @@ def _chosen(preset: str | None, model: str | None) -> tuple[EncoderConfig, Weigh
     if model and preset:
         raise UserError("--preset and --model exclude each other; give one of them")
     if model:
-        pack = model_file.load(model)
+        pack = prepared.load(model)
         if pack.kind != "model":
             raise UserError(f"{pack.name} is a probe and has no encoder; name an instrument pack")
         return pack.config.encoder, pack.encoder

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     ) -> None:
         """Tell what an instrument pack holds: architecture, decoders, latency, card."""
-        from rtserver.model_file import load
+        from rtserver.prepared import load
 
         described = describe(load(model))
         if as_json:

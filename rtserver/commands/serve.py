@@ -137,7 +137,7 @@ def banner(server: Server, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from rtserver.control.server import LOOPBACK
+    from rtserver.control.listening import LOOPBACK
     from rtserver.control.sessions import compute_parts
     from rtserver.control.status import rtserver_version
 

@@ -50,11 +50,12 @@ def register(app: typer.Typer) -> None:
 
         A folder's tree is mirrored below OUT. Run again, it resumes: what is done with the same settings is skipped.
         """
-        from rtserver.model_file import load
         from rtserver.pipeline import Translator
+        from rtserver.precision import resolve
+        from rtserver.prepared import load
         from rtserver.translate_files import Settings, plan
 
-        pack = load(model)
+        pack = load(model, resolve(precision))
         wanted = list(pack.decoders) if decoder == ["all"] else [pack.decoder_name(name) for name in decoder or [""]]
         tasks = plan(inputs, output, list(dict.fromkeys(wanted)))
         translator = Translator(pack, device, precision)

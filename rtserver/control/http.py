@@ -39,7 +39,6 @@ class HttpServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
-        self._socket.close()
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(status.snapshot(self._server))

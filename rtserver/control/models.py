@@ -1,7 +1,8 @@
 """The models being served: packs named on the command line, and the probes, which are always there.
 
-Packs are read in a process of their own that ends afterwards: torch's memory goes with it, and a file that brings the
-reader down doesn't bring the server down.
+A pack whose prepared weights are cached costs a hash and a mapping. Another one is read in a process of its own that
+ends afterwards: torch's memory goes with it, and a file that brings the reader down doesn't bring the server down.
+Either way the worker maps the prepared file itself; only its path travels.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from rtserver import model_file, prepared, prepared_format
 from rtserver.errors import UserError
 from rtserver.worker.messages import Kind, LoadModel
 
@@ -50,47 +53,81 @@ def probe(kind: Kind) -> ServedModel:
     return ServedModel(kind, kind, hop, 0, (), message, {"name": kind, "kind": kind, "hop_samples": hop})
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A reader's answer. image: path of the prepared file, or its bytes if it could not be kept; `why_not` says why."""
+
+    sha256: str
+    image: str | bytes
+    why_not: str = ""
+
+
 def load(path_or_name: str, precision: str = "fp32") -> ServedModel:
-    """Read a pack in another process, check it, and make it ready for the worker. Slow. UserError if refused."""
+    """Find a pack's prepared weights, or have another process read it and prepare them (slow). UserError if refused.
+
+    precision: as `rtserver.precision.resolve` gives it.
+    """
+    path = model_file.find(path_or_name)
+    found = prepared.find(path, precision)
+    if found is not None:
+        return _served(found[0], str(found[1]))
+    why = ""
+    for keep in (True, False):  # an entry that vanishes at once, or doesn't stay private: without the cache, then
+        made = _ask_reader(path, precision, keep)
+        prepared.warn_once(made.why_not)
+        try:
+            return _served(prepared.open_image(made.image, path, made.sha256), made.image)
+        except prepared.ImageGone as error:
+            why = str(error)
+    raise UserError(f"{path}: {why}; try again", 1)
+
+
+def _ask_reader(path: Path, precision: str, keep: bool) -> _Prepared:
+    """Start a reader and wait for its answer. UserError if it refuses the pack, or dies."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    reader = context.Process(
-        target=_read_and_send, args=(theirs, path_or_name, precision), name="rtserver-reader", daemon=True
-    )
+    arguments = (theirs, path, precision, keep)
+    reader = context.Process(target=_read_and_send, args=arguments, name="rtserver-reader", daemon=True)
     reader.start()
     theirs.close()
     try:
         answer = ours.recv()
     except EOFError:
         reader.join()
-        raise UserError(
-            f"{path_or_name}: reading it ended with status {reader.exitcode}; is there enough memory?", 1
-        ) from None
+        raise UserError(f"{path}: reading it ended with status {reader.exitcode}; is there enough memory?", 1) from None
     finally:
         ours.close()
         reader.join()
-    if isinstance(answer, ServedModel):
+    if isinstance(answer, _Prepared):
         return answer
     raise UserError(str(answer))
 
 
-def _read_and_send(pipe: Connection, path_or_name: str, precision: str) -> None:
+def _read_and_send(pipe: Connection, path: Path, precision: str, keep: bool) -> None:
     """The reader process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        pipe.send(read(path_or_name, precision))
+        pipe.send(prepare(path, precision, keep))
     except UserError as error:
         pipe.send(str(error))
     except Exception as error:
-        pipe.send(f"{path_or_name} can't be read: {type(error).__name__}: {error}; is it a model of this version?")
+        pipe.send(f"{path} can't be read: {type(error).__name__}: {error}; is it a model of this version?")
 
 
-def read(path_or_name: str, precision: str = "fp32") -> ServedModel:
-    """Read a pack here."""
-    from rtserver import encoder_graph, model_file
-    from rtserver.precision import calibration_for
+def prepare(path: Path, precision: str, keep: bool) -> _Prepared:
+    """Read a pack here and prepare its weights."""
+    model = prepared.read_pack(path, precision)
+    why_not = ""
+    if keep:
+        try:
+            return _Prepared(model.sha256, str(prepared.store(model)))
+        except prepared.NotKept as error:
+            why_not = str(error)
+    return _Prepared(model.sha256, b"".join(prepared_format.pieces(model)), why_not)
 
-    model = model_file.load(path_or_name)
+
+def _served(model: model_file.Model, image: str | bytes) -> ServedModel:
+    """What is known of a model from now on, without its weights."""
     encoder = model.config.encoder
     message = LoadModel(
         name=model.name,
@@ -98,12 +135,9 @@ def read(path_or_name: str, precision: str = "fp32") -> ServedModel:
         hop_samples=encoder.hop_samples,
         lookahead_samples=encoder.lookahead_samples,
         encoding=ENCODINGS[model.config.mu_law],
-        encoder_config=encoder,
-        encoder_graph=encoder_graph.build(encoder, model.encoder),
-        encoder_key=model.encoder_sha256,
-        decoder_config=model.decoder_config(),
-        decoders=model.decoders,
-        calibration=calibration_for(model, precision),
+        pack=str(model.path),
+        sha256=model.sha256,
+        image=image,
     )
     description = {
         "name": model.name,
@@ -146,6 +180,15 @@ class Catalog:
             self._models[model.name] = model
             if position == 0:
                 self.default = model.name
+
+    def reload(self, name: str, precision: str) -> ServedModel:
+        """Prepare a model anew whose prepared file went missing. UserError if the pack isn't what it was."""
+        known = self._models[name]
+        model = load(known.message.pack, precision)
+        if model.message.sha256 != known.message.sha256:
+            raise UserError(f"{known.message.pack} was changed while it was served; start the server again")
+        self._models[name] = model
+        return model
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(sorted(self._models.values(), key=lambda model: model.kind != "model"))

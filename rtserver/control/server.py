@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import importlib
 import json
 import logging
 import os
@@ -16,11 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rtserver import osc
 from rtserver.control import segments, status
 from rtserver.control.endpoint import Address, OscEndpoint
-from rtserver.control.http import HttpServer
+from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
@@ -37,12 +39,15 @@ from rtserver.worker.messages import (
     WorkerOptions,
 )
 
+if TYPE_CHECKING:
+    from rtserver.control.http import HttpServer
+
 log = logging.getLogger(__name__)
 
 CONTROL_NICE = 5  # the control process yields to audio, its own worker's and everybody's
 TICK_SECONDS = 0.25
 OPEN_SECONDS = 5.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HTTP_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,43 +62,6 @@ class ServerOptions:
     device: str = "auto"
     precision: str = "auto"
     temperature: float = 1.0
-
-
-def bind(options: ServerOptions) -> tuple[socket.socket, socket.socket]:
-    """The UDP and the TCP socket, bound to the same address and port. UserError when that can't be."""
-    if options.host not in LOOPBACK and options.key is None:
-        raise UserError(
-            f"refusing to listen on {options.host} without a key: anybody on the network could connect;"
-            " add --key SECRET (or --key @FILE), or leave --host out"
-        )
-    try:
-        family, _, _, _, where = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_DGRAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"--host {options.host}: {error}; give an address of this machine") from None
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    tcp = socket.socket(family if options.host in LOOPBACK else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        udp.bind(where)
-        tcp.bind(where if options.host in LOOPBACK else ("127.0.0.1", options.port))
-        tcp.listen(64)
-    except OSError as error:
-        udp.close()
-        tcp.close()
-        raise UserError(_why_not_bound(options, error)) from None
-    return udp, tcp
-
-
-def _why_not_bound(options: ServerOptions, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {options.port} is in use, perhaps by another rtserver (`rtserver status --port {options.port}`"
-            " tells); stop that program, or choose another --port"
-        )
-    if error.errno == errno.EACCES:
-        return f"port {options.port} needs privileges; choose one above 1023 with --port"
-    return f"can't listen on {options.host}:{options.port}: {error.strerror}; choose another --host or --port"
 
 
 class Server:
@@ -119,12 +87,14 @@ class Server:
         self._openings: dict[int, asyncio.Future[str]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._models_ready = asyncio.Event()
+        self._ready = asyncio.Event()
         self._stop = asyncio.Event()
         self._failure: UserError | None = None
         self._checker = osc.SealChecker(options.key) if options.key else None
         self._sealer = osc.Sealer(options.key) if options.key else None
         self._endpoint = OscEndpoint(udp, self._on_datagram)
-        self._http = HttpServer(self, tcp)
+        self._tcp = tcp
+        self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(
             WorkerOptions(options.host, options.key, self.precision), self._on_worker_message, self._on_worker_exit
         )
@@ -142,21 +112,23 @@ class Server:
     async def run(self, on_ready: Callable[[Server], None] = lambda server: None) -> None:
         """Serve until `stop`. UserError when a model is refused or the worker can't start."""
         self._supervisor.start()  # at the normal nice level: the supervisor's thread was started by it
-        loading = threading.Thread(target=self._load, args=(asyncio.get_running_loop(),), daemon=True)
-        loading.start()
+        self._in_background(self._load)
         lower_priority()
-        await self._http.start()
         ticking = asyncio.create_task(self._tick())
         ready = asyncio.create_task(self._announce(on_ready))
+        http = asyncio.create_task(self._start_http())
         try:
             await self._stop.wait()
         finally:
             ticking.cancel()
             ready.cancel()
+            http.cancel()
             for session in list(self.sessions.values()):
                 self._end(session, "the server stops")
             await self._supervisor.stop()
-            await self._http.stop()
+            if self._http is not None:
+                await self._http.stop()
+            self._tcp.close()
             self._endpoint.close()
         if self._failure is not None:
             raise self._failure
@@ -168,23 +140,33 @@ class Server:
         self._failure = self._failure or error
         self._stop.set()
 
-    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Load the models; a thread of its own, so that Ctrl-C needn't wait for it."""
-        lower_priority()
-        refusal: UserError | None = None
-        try:
-            self.catalog.load_all(list(self.options.models), self._progress, self.precision)
-        except UserError as error:
-            refusal = error
-        except Exception as error:
-            refusal = UserError(f"a model can't be loaded: {type(error).__name__}: {error}", exit_code=1)
-        with contextlib.suppress(RuntimeError):  # stopped meanwhile
-            loop.call_soon_threadsafe(self._on_models, refusal)
+    def _in_background(self, job: Callable[..., Callable[[], None]], *arguments: str) -> None:
+        """Do something slow about models in a thread of its own, so that Ctrl-C needn't wait for it.
 
-    def _on_models(self, refusal: UserError | None) -> None:
-        if refusal is not None:
-            self._fail(refusal)
-        self._models_ready.set()
+        What it gives is called in the event loop.
+        """
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            lower_priority()
+            try:
+                then = job(*arguments)
+            except UserError as error:
+                then = partial(self._fail, error)
+            except Exception as error:
+                why = UserError(f"a model can't be loaded: {type(error).__name__}: {error}", exit_code=1)
+                then = partial(self._fail, why)
+            with contextlib.suppress(RuntimeError):  # stopped meanwhile
+                loop.call_soon_threadsafe(then)
+
+        threading.Thread(target=run, name="loader", daemon=True).start()
+
+    def _load(self) -> Callable[[], None]:
+        self.catalog.load_all(list(self.options.models), self._progress, self.precision)
+        return self._models_ready.set
+
+    def _reload(self, name: str) -> Callable[[], None]:
+        return partial(self._supervisor.send, self.catalog.reload(name, self.precision).message)
 
     async def _announce(self, on_ready: Callable[[Server], None]) -> None:
         await self._models_ready.wait()
@@ -193,7 +175,20 @@ class Server:
         while self.worker is None or {model.name for model in self.catalog} - self.worker_models:
             await asyncio.sleep(0.02)
         self.state = "ready"
+        self._ready.set()
         on_ready(self)
+
+    async def _start_http(self) -> None:
+        """Once the models run or take long: aiohttp needs a quarter of a second, in which they could run already.
+
+        Whoever asks earlier waits in the socket's queue.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ready.wait(), HTTP_AFTER_SECONDS)
+        module = await asyncio.to_thread(importlib.import_module, "rtserver.control.http")
+        http: HttpServer = module.HttpServer(self, self._tcp)
+        await http.start()
+        self._http = http
 
     async def _tick(self) -> None:
         while True:
@@ -221,6 +216,9 @@ class Server:
                     self._feed_worker()
             case ModelLoaded(name=name, error=""):
                 self.worker_models.add(name)
+            case ModelLoaded(name=name, gone=True):
+                log.warning("prepared weights of %s are gone; preparing them again", name)
+                self._in_background(self._reload, name)
             case ModelLoaded(name=name, error=error):
                 self._fail(UserError(f"model {name} can't be run: {error}"))
             case SessionOpened(session=number, error=error):
@@ -486,7 +484,7 @@ async def serve(
     on_ready: Callable[[Server], None] = lambda server: None,
 ) -> None:
     """Bind, load, serve until SIGINT or SIGTERM. UserError when that can't be."""
-    udp, tcp = bind(options)
+    udp, tcp = bind(options.host, options.port, options.key is not None)
     segments.sweep()
     server = Server(options, progress, udp, tcp)
     loop = asyncio.get_running_loop()

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rtserver import model_file
+from rtserver import model_file, prepared
 from rtserver.doctor.check import Check
 from rtserver.errors import UserError
+from rtserver.precision import resolve
 
 # Decoder and encoder share the margin with whatever else the machine does: below this they miss blocks.
 COMFORTABLE = 1.3
@@ -30,7 +31,7 @@ def models() -> list[Check]:
 def model(name: str) -> Check:
     """Load a pack, run its encoder and a decoder for a moment."""
     try:
-        pack = model_file.load(name)
+        pack = prepared.load(name, resolve())
         data = times_realtime(pack)
     except UserError as error:
         return Check(f"model {name}", "warning", str(error), "get the file again", {"name": name})
@@ -46,19 +47,16 @@ def model(name: str) -> Check:
 
 def times_realtime(pack: model_file.Model) -> dict[str, Any]:
     """Seconds of audio a second of one core: of the decoder, of the encoder, and of one after the other."""
-    from rtserver import encoder_graph
-    from rtserver import precision as precisions
-    from rtserver.encoder import OnnxEncoder
+    from rtserver import networks
 
     config = pack.config
     name = pack.decoder_name()
     hop_s = config.encoder.hop_samples / config.sample_rate_hz
-    precision = precisions.resolve()
-    ranges = precisions.decoder_ranges(precisions.calibration_for(pack, precision), name)
-    decoder = precisions.decoder(pack.decoder_config(name), pack.decoders[name], precision, ranges)
+    precision = resolve()
+    decoder = networks.decoder(pack, name, precision)
     slot = decoder.open_slot(0)
     latent = np.zeros((1, config.encoder.latent_channels), np.float32)
-    encoder = OnnxEncoder(encoder_graph.build(config.encoder, pack.encoder), config.encoder)
+    encoder = networks.encoder(pack)
     hop = np.zeros(config.encoder.hop_samples, np.float32)
     decoder_s = _seconds(lambda: slot.generate(latent))
     encoder_s = _seconds(lambda: encoder.step(hop))

@@ -5,14 +5,10 @@ Nothing here may import torch, aiohttp or the engine: both processes import it f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 Kind = Literal["loopback", "identity16k", "model"]
-Weights = dict[str, npt.NDArray[np.float32]]
 
 FLOAT_PARAMETERS = ("mix", "output_gain_db", "input_gain_db", "gate_db", "temperature")  # the rest are integers
 
@@ -32,19 +28,16 @@ class WorkerOptions:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """Weights and shapes of a model, ready to run: nothing is parsed in the worker."""
+    """A model to make ready. Its weights don't travel: the worker maps the prepared file (`rtserver.prepared`)."""
 
     name: str
     kind: Kind
     hop_samples: int
     lookahead_samples: int
     encoding: str  # of the network input: "mu_law_rounded", "mu_law_published" or "linear"
-    encoder_config: Any = None  # EncoderConfig
-    encoder_graph: bytes = b""  # ONNX
-    encoder_key: str = ""  # the same for packs with the same encoder, which then share one
-    decoder_config: dict[str, Any] = field(default_factory=dict)
-    decoders: dict[str, Weights] = field(default_factory=dict)  # by domain, in the order of the `decoder` parameter
-    calibration: dict[str, Any] = field(default_factory=dict)  # of a pack, or made for it; for int8
+    pack: str = ""  # path of the pack
+    sha256: str = ""  # of the pack
+    image: str | bytes = ""  # path of the prepared file; its bytes, where it could not be written
 
 
 @dataclass(frozen=True)
@@ -94,6 +87,7 @@ class Ready:
 class ModelLoaded:
     name: str
     error: str = ""  # "" when it runs
+    gone: bool = False  # the prepared file is not there any more, or not as it was: prepare it again
 
 
 @dataclass(frozen=True)

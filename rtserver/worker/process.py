@@ -13,9 +13,10 @@ import signal
 import sys
 import time
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rtserver.precision import decoder, decoder_ranges
+from rtserver import networks, prepared
 from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder, raise_priority
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
@@ -31,6 +32,9 @@ from rtserver.worker.messages import (
     WorkerOptions,
 )
 
+if TYPE_CHECKING:
+    from rtserver import _engine
+
 REPORT_SECONDS = 0.25
 REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
@@ -39,13 +43,10 @@ SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the enc
 class _LoadedModel:
     """A model that is ready to be given to sessions. `encoder` opens a stream."""
 
-    def __init__(self, message: LoadModel, precision: str, encoder: Any) -> None:
+    def __init__(self, message: LoadModel, encoder: Any = None, voices: list[_engine.Decoder] | None = None) -> None:
         self.message = message
         self.encoder = encoder
-        self.voices = [
-            decoder(message.decoder_config, weights, precision, decoder_ranges(message.calibration, name))
-            for name, weights in message.decoders.items()
-        ]
+        self.voices = voices or []
 
     def open_stream(self) -> HopEncoder:
         if self.encoder is None:
@@ -125,24 +126,26 @@ class Worker:
                     _set(segment, name, value)
 
     def _load(self, message: LoadModel) -> None:
-        error = ""
         try:
-            self._models[message.name] = _LoadedModel(message, self._options.precision, self._encoder_of(message))
+            self._models[message.name] = self._ready(message) if message.kind == "model" else _LoadedModel(message)
+            answer = ModelLoaded(message.name)
+        except prepared.ImageGone as caught:
+            answer = ModelLoaded(message.name, str(caught), gone=True)
         except Exception as caught:  # a pack that control accepted but the engine refuses
-            error = f"{type(caught).__name__}: {caught}"
+            answer = ModelLoaded(message.name, f"{type(caught).__name__}: {caught}")
         gc.collect()
         gc.freeze()  # nothing that lives as long as the model is ever looked at by the collector again
-        self._pipe.send(ModelLoaded(message.name, error))
+        self._pipe.send(answer)
 
-    def _encoder_of(self, message: LoadModel) -> Any:
-        """The encoder of a model, made once for all the packs that share it; None for a probe."""
-        if message.kind != "model":
-            return None
-        if message.encoder_key not in self._encoders:
-            from rtserver.encoder import OnnxEncoder
-
-            self._encoders[message.encoder_key] = OnnxEncoder(message.encoder_graph, message.encoder_config)
-        return self._encoders[message.encoder_key]
+    def _ready(self, message: LoadModel) -> _LoadedModel:
+        """The networks of a pack, warm. The engine keeps copies in its own layout: the mapping ends here."""
+        model = prepared.open_image(message.image, Path(message.pack), message.sha256)
+        key = model.encoder_sha256  # packs with the same encoder share one
+        if key not in self._encoders:
+            self._encoders[key] = networks.encoder(model)
+        voices = [networks.decoder(model, name, self._options.precision) for name in model.decoders]
+        networks.warm_up(model, self._encoders[key], voices)
+        return _LoadedModel(message, self._encoders[key], voices)
 
     def _open(self, message: OpenSession) -> None:
         from rtserver import _engine

@@ -1,0 +1,40 @@
+"""A model's networks made ready to run: the same for the audio worker, for files and for measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtserver import precision as precisions
+from rtserver.model_file import Model
+
+if TYPE_CHECKING:
+    from rtserver import _engine
+
+WARM_UP_HOPS = 3  # a decoder's first two hops touch its weights and histories for the first time
+
+
+def decoder(model: Model, name: str, precision: str) -> _engine.Decoder:
+    """The decoder of that name. precision: as `rtserver.precision.resolve` gives it. ValueError from the engine."""
+    ranges = precisions.decoder_ranges(model.calibration, name)
+    return precisions.decoder(model.decoder_config(name), model.decoders[name], precision, ranges)
+
+
+def encoder(model: Model, device: str = "cpu") -> Any:
+    """The encoder, whose `fork()` opens a stream of hops."""
+    from rtserver import encoder_graph  # onnx takes 0.2 s and 30 MB
+    from rtserver.encoder import OnnxEncoder
+
+    return OnnxEncoder(encoder_graph.build(model.config.encoder, model.encoder), model.config.encoder, device)
+
+
+def warm_up(model: Model, encoder: Any, decoders: list[_engine.Decoder]) -> None:
+    """Run a few hops through each, so that the first session finds code, weights and memory where they are needed."""
+    noise = np.random.default_rng(0)
+    stream = encoder.fork()
+    for _ in range(WARM_UP_HOPS):
+        stream.step(noise.uniform(-0.5, 0.5, model.config.encoder.hop_samples).astype(np.float32))
+    latents = noise.standard_normal((WARM_UP_HOPS, model.config.encoder.latent_channels)).astype(np.float32)
+    for voice in decoders:
+        voice.open_slot().generate(latents)

@@ -1,0 +1,21 @@
+"""For every test: prepared weights go into a folder of the run's own, not into the user's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache") / "prepared"
+    before = os.environ.get("RTSERVER_CACHE")
+    os.environ["RTSERVER_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["RTSERVER_CACHE"]
+    else:
+        os.environ["RTSERVER_CACHE"] = before
