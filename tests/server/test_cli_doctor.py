@@ -29,7 +29,7 @@ def test_json_says_what_is_there() -> None:
     report = json.loads(out)
     assert status == 0 and report["usable"] is True
     checks = {check["name"]: check for check in report["checks"]}
-    assert checks["processor"]["data"]["isa"] in ("scalar", "avx2", "avx512", "neon")
+    assert checks["processor"]["data"]["isa"] in ("scalar", "neon", "avx2", "avxvnni", "avx512", "avx512vnni")
     assert checks["processor"]["data"]["cores"] >= 1
     assert "CPUExecutionProvider" in checks["ONNX Runtime"]["data"]["providers"]
     assert {"GPU", "audio devices", "real-time priority"} <= set(checks)
