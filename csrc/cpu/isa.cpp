@@ -8,12 +8,19 @@
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_M_ARM64)
+#include <windows.h>
 #endif
 
 namespace rtengine {
 namespace {
 
 struct Features {
+  bool neon = false, neondot = false;
   bool avx2 = false, avxvnni = false, avx512 = false, avx512vnni = false;
 };
 
@@ -51,6 +58,23 @@ Features detect() {  // the compiler's check includes that the operating system 
   f.avxvnni = f.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
   return f;
 }
+#elif defined(__aarch64__) || defined(_M_ARM64)
+Features detect() {
+  Features f;
+  f.neon = true;  // every processor of this architecture has it
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  f.neondot = getauxval(AT_HWCAP) & kDotProducts;
+#elif defined(__APPLE__)
+  int found = 0;
+  std::size_t size = sizeof found;
+  f.neondot = sysctlbyname("hw.optional.arm.FEAT_DotProd", &found, &size, nullptr, 0) == 0 && found;
+#elif defined(_M_ARM64)
+  constexpr DWORD kDotProducts = 43;  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+  f.neondot = IsProcessorFeaturePresent(kDotProducts);
+#endif
+  return f;
+}
 #else
 Features detect() { return {}; }
 #endif
@@ -61,6 +85,8 @@ const char* isa_name(Isa isa) noexcept {
   switch (isa) {
     case Isa::kNeon:
       return "neon";
+    case Isa::kNeonDot:
+      return "neondot";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kAvxVnni:
@@ -77,6 +103,8 @@ const char* isa_name(Isa isa) noexcept {
 std::vector<Isa> available_isas() {
   static const Features features = detect();
   std::vector<Isa> isas{Isa::kScalar};
+  if (features.neon) isas.push_back(Isa::kNeon);
+  if (features.neondot) isas.push_back(Isa::kNeonDot);
   if (features.avx2) isas.push_back(Isa::kAvx2);
   if (features.avxvnni) isas.push_back(Isa::kAvxVnni);
   if (features.avx512) isas.push_back(Isa::kAvx512);
@@ -104,6 +132,7 @@ Isa choose_isa(const std::string& name) {
 Isa float_isa(Isa isa) noexcept {
   if (isa == Isa::kAvx512Vnni) return Isa::kAvx512;
   if (isa == Isa::kAvxVnni) return Isa::kAvx2;
+  if (isa == Isa::kNeonDot) return Isa::kNeon;
   return isa;
 }
 

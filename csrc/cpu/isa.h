@@ -6,7 +6,7 @@
 
 namespace rtengine {
 
-enum class Isa { kScalar, kNeon, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni };
+enum class Isa { kScalar, kNeon, kNeonDot, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni };
 
 const char* isa_name(Isa isa) noexcept;
 

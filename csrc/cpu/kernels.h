@@ -77,6 +77,8 @@ struct VectorKernels {
 #if defined(__x86_64__) || defined(_M_X64)
 extern const VectorKernels kAvx2Kernels, kAvx2Bf16Kernels;
 extern const VectorKernels kAvx512Kernels, kAvx512Bf16Kernels;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+extern const VectorKernels kNeonKernels, kNeonBf16Kernels;
 #endif
 
 }  // namespace rtengine

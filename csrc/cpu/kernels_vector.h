@@ -129,7 +129,8 @@ RTENGINE_INLINE void run_batch_tile(float* y, int y_stride, const Weight* tile, 
       for (int j = 0; j < columns; j += 2) {
         unroll<2>([&](auto u) RTENGINE_LAMBDA {
           Float weights[M];
-          unroll<M>([&](auto i) RTENGINE_LAMBDA { weights[i.value] = load_weights<N, u.value>(pair, m + i.value); });
+          unroll<M>([&](auto i)
+                        RTENGINE_LAMBDA { weights[i.value] = load_weights<N, decltype(u)::value>(pair, m + i.value); });
           unroll<K>([&](auto k) RTENGINE_LAMBDA {
             const Float xj = Simd::broadcast(xs[k.value][j + u.value]);
             unroll<M>([&](auto i) RTENGINE_LAMBDA {

@@ -23,6 +23,8 @@ const VectorKernels& kernels_of(Isa isa, MatrixFormat format) {
 #if defined(__x86_64__) || defined(_M_X64)
   if (isa == Isa::kAvx512) return bf16 ? kAvx512Bf16Kernels : kAvx512Kernels;
   if (isa == Isa::kAvx2) return bf16 ? kAvx2Bf16Kernels : kAvx2Kernels;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+  if (isa == Isa::kNeon) return bf16 ? kNeonBf16Kernels : kNeonKernels;
 #endif
   throw std::logic_error(std::string("no vector kernels for ") + isa_name(isa));
 }

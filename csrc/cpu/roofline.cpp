@@ -13,7 +13,7 @@
 namespace rtengine {
 namespace {
 
-float read_scalar(const float* memory, std::size_t count) noexcept {
+[[maybe_unused]] float read_scalar(const float* memory, std::size_t count) noexcept {
   float sums[16] = {};
   for (std::size_t i = 0; i + 16 <= count; i += 16)
     for (std::size_t j = 0; j < 16; ++j) sums[j] += memory[i + j];
@@ -26,8 +26,12 @@ auto best_read_loop() {
 #if defined(__x86_64__) || defined(_M_X64)
   if (float_isa(available_isas().back()) == Isa::kAvx512) return kAvx512Kernels.read;
   if (float_isa(available_isas().back()) == Isa::kAvx2) return kAvx2Kernels.read;
-#endif
   return &read_scalar;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+  return kNeonKernels.read;
+#else
+  return &read_scalar;
+#endif
 }
 
 }  // namespace

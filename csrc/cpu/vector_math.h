@@ -10,7 +10,11 @@
 #if defined(_MSC_VER)
 #define RTENGINE_INLINE __forceinline
 #define RTENGINE_LAMBDA
+#if defined(_M_ARM64)
+#define RTENGINE_PREFETCH(address) __prefetch(address)
+#else
 #define RTENGINE_PREFETCH(address) _mm_prefetch(address, _MM_HINT_T0)
+#endif
 #else
 #define RTENGINE_INLINE inline __attribute__((always_inline))
 #define RTENGINE_LAMBDA __attribute__((always_inline))

@@ -14,7 +14,7 @@ from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import PRESETS, DecoderConfig
 
-FLOAT_KERNELS = {"avxvnni": "avx2", "avx512vnni": "avx512"}  # sets that add integer products alone
+FLOAT_KERNELS = {"avxvnni": "avx2", "avx512vnni": "avx512", "neondot": "neon"}  # sets that add integer products alone
 ISAS = [isa for isa in _engine.available_isas() if isa not in FLOAT_KERNELS]
 TOLERANCE = 1e-4  # float32 sums of some hundred terms over 40 layers differ by their order: 1e-5 is typical
 

@@ -1,0 +1,59 @@
+// Integer products of NEON, and of its dot products (ARMv8.2) where RTENGINE_NEONDOT is defined: 4 sums a vector. For
+// translation units of these instruction sets alone; the contract of `Int8` is in kernels_int8.h.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/simd_neon.h"
+
+namespace {
+
+struct Int8 {
+  using Int = int32x4_t;
+  using Operand = int8x16_t;
+  static constexpr int kOffset = 0;
+  static constexpr int kWidth = 4;
+  static constexpr int kSums = 16;  // of 32 registers
+  static constexpr bool kFused = false;
+
+  static Int zero() { return vdupq_n_s32(0); }
+  static Int load(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(p))); }
+  static void store(void* p, Int x) { vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_s32(x)); }
+  static Int add(Int a, Int b) { return vaddq_s32(a, b); }
+  template <int N>
+  static Int shift_left(Int x) {
+    return vshlq_n_s32(x, N);
+  }
+  template <int N>
+  static Int shift_right(Int x) {  // of signed numbers
+    return vshrq_n_s32(x, N);
+  }
+  static Int broadcast(std::int32_t x) { return vdupq_n_s32(x); }
+  static Int min(Int a, Int b) { return vminq_s32(a, b); }
+  static Int max(Int a, Int b) { return vmaxq_s32(a, b); }
+  static float32x4_t to_float(Int x) { return vcvtq_f32_s32(x); }
+  static Int round(float32x4_t x) { return vcvtnq_s32_f32(x); }
+  static void store_bytes(std::uint8_t* to, Int x) {  // the lowest byte of each lane
+    const int16x4_t halves = vmovn_s32(x);
+    const std::uint32_t bytes = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
+    __builtin_memcpy(to, &bytes, sizeof bytes);
+  }
+  static Operand operand(const std::uint8_t* four) {
+    std::int32_t word;
+    __builtin_memcpy(&word, four, sizeof word);
+    return vreinterpretq_s8_s32(vdupq_n_s32(word));
+  }
+
+#if defined(RTENGINE_NEONDOT)
+  static Int dot(Int sums, Operand x, Int weights) { return vdotq_s32(sums, x, vreinterpretq_s8_s32(weights)); }
+#else
+  // Two products of |x| up to 128 and |w| up to 127 are at most 32,512: they fit into 16 bits.
+  static Int dot(Int sums, Operand x, Int weights) {
+    const int8x16_t w = vreinterpretq_s8_s32(weights);
+    const int16x8_t lower = vmull_s8(vget_low_s8(x), vget_low_s8(w)), upper = vmull_high_s8(x, w);
+    return vpadalq_s16(sums, vpaddq_s16(lower, upper));
+  }
+#endif
+};
+
+}  // namespace
