@@ -22,6 +22,7 @@ from rich.progress import track as progress_track
 
 from rtserver import model_file, pipeline, pitch
 from rtserver.model_file import Model
+from training.calibrate import rewrite
 from training.dataset import Corpus
 from training.network import TranslationNetwork
 from training.scores import DATA
@@ -141,10 +142,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_card(path: Path, metrics: dict[str, Any]) -> None:
-    """Put the figures into a pack's card; weights stay as they are, in half precision."""
-    model = model_file.load(path)
-    card = {**model.card, "metrics": {k: v for k, v in metrics.items() if k != "sha256"}}
-    model_file.save(path, model.config, model.encoder, model.decoders, card=card, half=True)
+    """Put the figures into a pack's card; the rest stays as it is."""
+    card = {**model_file.load(path).card, "metrics": {k: v for k, v in metrics.items() if k != "sha256"}}
+    rewrite(path, card=card)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Write a trained run as an instrument pack: `python -m training.export --config ... -o models/weights/piano.pt`.
 
-The averaged weights go into the pack in half precision, with a card that says what they are and where they come from.
+The averaged weights go into the pack in half precision, with a card that says what they are and where they come from,
+and with the ranges of its activations on training audio, which int8 arithmetic needs.
 `python -m training.evaluate --card` adds the figures afterwards.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from rtserver import model_file
+from training.calibrate import calibrate, rewrite
 from training.settings import CorpusSettings, Settings
 from training.train import RUNS, read_log
 
@@ -93,6 +95,7 @@ def main() -> None:
     decoders = {d: sharpened(part(average, f"decoders.{d}."), arguments.temperature) for d in train.domains}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     model_file.save(arguments.output, settings.model, part(average, "encoder."), decoders, card=card, half=True)
+    rewrite(arguments.output, ranges=calibrate(model_file.load(arguments.output), settings))
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB, step {state['step']}")
 
 

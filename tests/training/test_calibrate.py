@@ -1,0 +1,63 @@
+"""Ranges for int8 from training audio, and packs written again without touching their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtserver import _engine, calibration, model_file
+from tests.training.conftest import MODEL
+from training.calibrate import calibrate, rewrite
+from training.export import part
+from training.network import TranslationNetwork
+from training.settings import Settings
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    state = TranslationNetwork(MODEL, ["a"], 1).state_dict()
+    path = tmp_path / "random.pt"
+    decoders = {"a": part(state, "decoders.a.")}
+    model_file.save(path, MODEL, part(state, "encoder."), decoders, card={"name": "random"}, half=True)
+    return path
+
+
+def test_ranges_hold_what_the_decoder_plays(tiny: Settings, pack: Path) -> None:
+    model = model_file.load(pack)
+    ranges = calibrate(model, tiny, segments=2)
+    greatest = ranges["decoders"]["a"]
+    assert greatest.shape == (6, 8) and greatest.dtype == np.float32
+    assert "4 s of each decoder's training audio (tiny)" in ranges["source"]
+    decoder = _engine.Decoder(model.decoder_config(), model.decoders["a"])
+    latents, codes = calibration.hear(calibration.open_encoder(model), calibration.clip(), model)
+    clip = decoder.input_ranges(latents, codes)
+    assert (greatest >= 1.25 * clip).all() and (greatest > 1.25 * clip).any(), "training audio counts as well"
+    assert np.median(greatest / clip) < 3.0
+
+
+def test_a_pack_written_again_keeps_its_bits(pack: Path) -> None:
+    before = model_file.load(pack)
+    size = pack.stat().st_size
+    ranges = {"version": 1, "decoders": {"a": np.ones((6, 8), np.float32)}, "source": "a test"}
+    rewrite(pack, ranges=ranges)
+    assert model_file.load(pack).card == {"name": "random", "recipe": {"calibration": "a test"}}
+    rewrite(pack, card={"name": "other"})
+    after = model_file.load(pack)
+    assert after.card == {"name": "other"} and after.calibration["source"] == "a test"
+    assert pack.stat().st_size < size + 2000, "float16 stays float16"
+    assert after.encoder_sha256 == before.encoder_sha256
+    for name, array in before.decoders["a"].items():
+        np.testing.assert_array_equal(after.decoders["a"][name], array)
+
+
+def test_float32_weights_are_not_rounded(tmp_path: Path, pack: Path) -> None:
+    model = model_file.load(pack)
+    model.encoder["input.bias"][0] = np.float32(1.0) / 3
+    path = tmp_path / "whole.pt"
+    model_file.save(path, model.config, model.encoder, model.decoders)
+    rewrite(path, card={"name": "whole"})
+    assert model_file.load(path).encoder["input.bias"][0] == np.float32(1.0) / 3
