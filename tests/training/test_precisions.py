@@ -1,0 +1,119 @@
+"""What int8 and bf16 cost: the shipped pack on a few seconds that it never heard, and the arithmetic of comparisons.
+
+`held_out.npz` holds mu-law codes [segments, 16000] for each shipped decoder: seconds of test melodies in its timbre, at
+several levels.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import mu_law
+from rtserver import model_file, precision
+from tests.training.conftest import MODEL
+from training import precisions
+from training.evaluate import held_out_batches
+from training.export import part
+from training.network import TranslationNetwork
+from training.settings import Settings
+
+OTHERS = [name for name in precision.available() if name != "fp32"]
+HELD_OUT = Path(__file__).parent / "held_out.npz"
+SHIPPED = Path(__file__).parents[2] / "models" / "weights" / "piano.pt"
+WARMUP_SAMPLES = 512
+BOUND_NATS = 0.01
+
+
+def held_out(decoder: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    with np.load(HELD_OUT) as archive:
+        audio = mu_law.decode_table()[archive[decoder]]
+    return [(segment, segment) for segment in audio]
+
+
+@pytest.mark.parametrize("decoder", ["piano", "violin"])
+def test_shipped_decoders_lose_less_than_a_hundredth_of_a_nat(decoder: str) -> None:
+    model = model_file.load(SHIPPED)
+    losses = precisions.segment_losses(model, decoder, held_out(decoder), ["fp32", *OTHERS], WARMUP_SAMPLES)
+    assert 2.0 < losses["fp32"].mean() < 4.2, "a trained decoder, on music that it can follow"
+    for name in OTHERS:
+        difference = losses[name] - losses["fp32"]
+        assert abs(difference.mean()) < BOUND_NATS, name
+        assert (difference != 0.0).all(), f"{name} is another arithmetic than fp32"
+
+
+@pytest.mark.skipif("int8" not in OTHERS, reason="this engine has no int8 on this machine")
+def test_wrong_ranges_would_be_noticed() -> None:
+    """Ranges a twentieth of what the decoder needs: int8 clips, and the bound above is broken."""
+    model = model_file.load(SHIPPED)
+    ranges = {**model.calibration, "decoders": {k: v / 20 for k, v in model.calibration["decoders"].items()}}
+    segments = held_out("piano")[:2]
+    bad = precisions.segment_losses(replace(model, calibration=ranges), "piano", segments, ["int8"], WARMUP_SAMPLES)
+    good = precisions.segment_losses(model, "piano", segments, ["fp32"], WARMUP_SAMPLES)
+    assert (bad["int8"] - good["fp32"]).mean() > 2 * BOUND_NATS
+
+
+def test_losses_are_cross_entropies() -> None:
+    rng = np.random.default_rng(0)
+    logits = (10.0 * rng.standard_normal((50, 256))).astype(np.float32)
+    codes = rng.integers(0, 256, 50).astype(np.uint8)
+    expected = F.cross_entropy(
+        torch.from_numpy(logits).double(), torch.from_numpy(codes.astype(np.int64)), reduction="none"
+    )
+    np.testing.assert_allclose(precisions.code_losses(logits, codes), expected.numpy(), rtol=1e-12)
+
+
+def test_paired_losses_take_the_music_out_of_the_noise() -> None:
+    music = np.array([1.0, 5.0, 3.0, 2.0])
+    rows = precisions.compare_losses({"fp32": music, "int8": music + np.array([0.1, 0.1, 0.1, 0.3])})
+    assert rows["fp32"] == {"mean": 2.75, "standard_error": pytest.approx(0.85391)}
+    assert rows["int8"]["difference"] == pytest.approx(0.15)
+    assert rows["int8"]["difference_standard_error"] == pytest.approx(0.05)
+    assert rows["int8"]["largest_difference"] == pytest.approx(0.3)
+
+
+def test_noise_of_pitch_is_that_of_the_seeds() -> None:
+    """Clips that are hard or easy in every seed add no noise."""
+    same = np.array([[0.2, 0.2], [0.9, 0.9]])
+    seeds = np.array([[0.1, 0.3], [0.9, 0.9]])
+    rows = precisions.compare_pitch({"fp32": same, "int8": seeds})
+    assert rows["fp32"] == {"mean": 0.55, "standard_error": 0.0}
+    # the variance 0.02 of two seeds, in one of two clips
+    assert rows["int8"]["standard_error"] == pytest.approx(np.sqrt(0.02 / 2) / 2, abs=1e-4)
+    assert rows["int8"]["difference"] == 0.0
+    assert rows["int8"]["difference_standard_error"] == rows["int8"]["standard_error"]
+
+
+def test_decoders_are_compared_on_the_segments_of_the_held_out_loss(tiny: Settings, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = TranslationNetwork(MODEL, ["a"], 1).state_dict()
+    path = tmp_path / "random.pt"
+    model_file.save(path, MODEL, part(state, "encoder."), {"a": part(state, "decoders.a.")})
+    model = model_file.load(path)
+    batches = [own for own, _ in held_out_batches(tiny, "a", "train", 2)]
+    segments = [(s, t) for own in batches for s, t in zip(own.source, own.target, strict=True)]
+    float32 = [(s.astype(np.float32), t.astype(np.float32)) for s, t in segments]
+    found = precisions.compare(model, {"a": float32}, {}, OTHERS, tiny.train.warmup_samples, seeds=2)
+    json.dumps(found)
+    assert found["a"]["segments"] == 4 and set(found["a"]["held_out_loss_nats"]) == {"fp32", *OTHERS}
+
+    network = TranslationNetwork(MODEL, ["a"], 1).eval()
+    network.load_state_dict(state)
+    with torch.no_grad():
+        losses = [
+            network.reconstruction(
+                "a",
+                network.encode(torch.from_numpy(own.source).float()),
+                torch.from_numpy(own.target).float(),
+                0.0,
+                tiny.train.warmup_samples,
+            ).mean()
+            for own in batches
+        ]
+    assert found["a"]["held_out_loss_nats"]["fp32"]["mean"] == pytest.approx(float(np.mean(losses)), abs=1e-4)
