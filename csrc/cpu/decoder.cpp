@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cpu/float_mode.h"
+#include "cpu/network_int8.h"
 #include "cpu/network_scalar.h"
 #include "cpu/network_vector.h"
 #include "cpu/philox.h"
@@ -36,10 +37,20 @@ void check_precision(const std::string& precision) {
 }  // namespace
 
 Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa,
-                 const std::string& precision, const std::vector<float>& /*ranges*/)
-    : config_(config), precision_(precision), isa_(float_isa(choose_isa(isa))) {
+                 const std::string& precision, const std::vector<float>& ranges)
+    : config_(config), precision_(precision), isa_(choose_isa(isa)) {
   check_precision(precision);
+  isa_ = precision == "int8" ? int8_isa(isa_) : float_isa(isa_);
   auto checked = std::make_shared<DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
+  if (precision == "int8") {
+    auto quantized = std::make_shared<const QuantizedDecoder>(std::move(*checked), ranges);
+    bytes_per_sample_ = quantized->bytes_per_sample();
+    if (isa_ == Isa::kScalar)
+      open_network_ = [quantized] { return make_scalar_int8_network(quantized); };
+    else
+      open_network_ = [packed = pack_int8(*quantized, isa_)] { return make_int8_network(packed); };
+    return;
+  }
   if (precision == "bf16") checked->round_to_bf16();
   const std::shared_ptr<const DecoderWeights> weights = std::move(checked);
   bytes_per_sample_ = weights->bytes_per_sample();

@@ -19,7 +19,7 @@ namespace rtengine {
 inline constexpr float kLatentLimit = 1e6f;          // latents are clamped to it; NaN is taken as 0
 inline constexpr float kMinimumTemperature = 1e-4f;  // anything lower is 0: the most probable class
 inline constexpr int kMostTogether = 8;              // slots in one call of generate_together
-inline constexpr const char* kPrecisions[] = {"bf16", "fp32"};
+inline constexpr const char* kPrecisions[] = {"int8", "bf16", "fp32"};
 
 class Decoder {
  public:

@@ -10,6 +10,8 @@ namespace {
 
 struct Int8Lanes {
   using Int = __m256i;
+  static constexpr int kWidth = 8;
+  static constexpr int kSums = 8;  // of 16 registers
   static constexpr bool kFused = false;
 
   static Int zero() { return _mm256_setzero_si256(); }
@@ -50,7 +52,6 @@ struct Int8Lanes {
 struct Int8 : Int8Lanes {
   using Operand = __m256i;
   static constexpr int kOffset = 128;  // vpdpbusd takes its first factor unsigned
-  static constexpr int kVectors = 4;   // sums of one product at a time: 8 with two planes, of 16 registers
 
   static Operand operand(const std::uint8_t* bytes) { return four(bytes); }
   static Int dot(Int sums, Operand x, Int weights) { return RTENGINE_DPBUSD(sums, x, weights); }
@@ -65,7 +66,6 @@ struct Int8 : Int8Lanes {
     Int sign, magnitude;
   };
   static constexpr int kOffset = 0;
-  static constexpr int kVectors = 4;
 
   static Operand operand(const std::uint8_t* bytes) {
     const Int x = four(bytes);

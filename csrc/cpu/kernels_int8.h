@@ -1,0 +1,130 @@
+// What the int8 kernels work on: plain pointers into packed weights and one slot's memory, as kernels.h has for floats.
+//
+// Numbers. Weights are int8 with a scale a row. z, bounded by 1, is int8: round(127 z). An input x of a dilated
+// convolution is int8 too: a channel's greatest magnitude, measured in float32 (the calibration), is 127, and what goes
+// beyond saturates. So with one scale for both taps
+//
+//   gate and content = scale * (dot(now, x[t]) + dot(past, x[t - d]) + base)
+//
+// with latent and biases in `base`. The residual stream from layer to layer and the skip sum stay float32. Every sum of
+// integers is exact: the kernels of all instruction sets, whatever the order of their additions, have the same bits.
+//
+// R, S, L: residual, skip and latent channels, R and S padded to a multiple of 16. A unit is [16 rows, 4 columns] of a
+// matrix in 64 bytes, on every instruction set. A matrix is cut into tiles of 8, 4, 2 or 1 units of rows, largest
+// first; a tile is stored by groups of 4 columns. The 2R rows of a gated convolution are interleaved by units: gate 0,
+// content 0, gate 1, ... and scaled by -log2(e) and -2 log2(e), as in kernels.h.
+//
+// The trait `Int8` of an instruction set (int8_avx2.h, ...): `Int` is a vector of kWidth int32 sums. dot(sums, x, w)
+// adds to each sum four products of (x + kOffset), `x + kOffset` being bytes in memory and x in [-128, 127], and w, in
+// [-127, 127]. kSums: how many sums a product keeps in registers. kFused: whether there is room for as many more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rtengine {
+
+inline constexpr int kUnitRows = 16;
+inline constexpr int kTileUnits = 8;
+inline constexpr int kGreatest8 = 127;
+inline constexpr int kGreatest16 = 32512;  // 127 * 256: both planes of a 16-bit input stay in [-128, 127]
+inline constexpr int kAheadSamples = 16;   // most samples whose past taps are computed at once
+
+// What a sample reads of a layer lies in memory in the order of these fields, layer after layer: one stream. The skip
+// products of the layer before stand on both sides of the residual product, so that the processor has work that waits
+// for nothing while z, and then the next layer's input, come out of their long chains of dependent operations.
+struct Int8Layer {
+  int dilation = 1;
+  int ahead = 1;                           // samples whose past taps are computed at once: min(dilation, kAheadSamples)
+  std::size_t history = 0;                 // where the ring [dilation, R] starts in Int8Slot::histories
+  std::size_t past_sums = 0;               // where the ring [ahead, 2R] starts in Int8Slot::past_sums
+  const float* scale = nullptr;            // [2R] of `now` and `past`
+  const float* mix_scale = nullptr;        // [M] of `mix`
+  const std::int32_t* mix_base = nullptr;  // [M] of `mix`, with the residual bias
+  const float* next_units = nullptr;       // [R]: 127 over the greatest input of each channel of the next layer
+  const std::int8_t* now = nullptr;        // [2R, R]
+  // [M, R], M = S + R: the first half of the units of the skip product of the layer before, the residual product, the
+  // second half. The first layer has the residual alone, and the last one the skip product alone.
+  const std::int8_t* mix = nullptr;
+
+  const std::int8_t* past = nullptr;        // [2R, R] in tiles of one unit
+  const std::int32_t* past_base = nullptr;  // [2R]: the sum that all offsets of `past` make, negative
+  const std::int32_t* base = nullptr;       // [2R]: the same of `now`
+  const float* latent = nullptr;            // [L, 2R] in float32, divided by `scale`, as is
+  const float* bias = nullptr;              // [2R]
+};
+
+// A product whose input gets its own scale each time: the two at the end, once a sample.
+struct Int8Output {
+  const std::int8_t* weights = nullptr;  // [rows, S]
+  const float* scale = nullptr;          // [rows]
+  const std::int32_t* base = nullptr;    // [rows]
+};
+
+struct Int8Decoder {
+  int r = 0, s = 0, l = 0;
+  int layer_count = 0;
+  const Int8Layer* layers = nullptr;
+  const float* first_units = nullptr;      // [R]: as Int8Layer::next_units, of the first layer
+  const float* input_older = nullptr;      // [R]
+  const float* input_newer = nullptr;      // [R]
+  const float* input_bias = nullptr;       // [R]
+  const float* skip_older = nullptr;       // [S]: input_skip after input
+  const float* skip_newer = nullptr;       // [S]
+  const float* skip_bias = nullptr;        // [S], with the skip biases of all layers
+  const std::int8_t* last_skip = nullptr;  // [S, R], of the last layer
+  const float* last_skip_scale = nullptr;
+  const std::int32_t* last_skip_base = nullptr;
+  Int8Output output;                     // [S, S]
+  const float* output_latent = nullptr;  // [L, S]
+  const float* output_bias = nullptr;    // [S], of the output and its latent projection
+  Int8Output logits;                     // [256, S]
+  const float* logits_bias = nullptr;    // [256]
+};
+
+// Rows of Int8Layer::mix.
+struct MixRows {
+  int skip_before, residual, skip_after;
+  int all() const { return skip_before + residual + skip_after; }
+};
+
+inline MixRows mix_rows(const Int8Decoder& d, int layer) {
+  const int skip = layer > 0 ? d.s : 0, before = (skip / kUnitRows + 1) / 2 * kUnitRows;
+  return {before, layer + 1 < d.layer_count ? d.r : 0, skip - before};
+}
+
+struct Int8Slot {
+  std::uint64_t position = 0;
+  const float* latent = nullptr;         // [L]
+  std::int32_t* base = nullptr;          // [layers, 2R]
+  float* output_conditioning = nullptr;  // [S]
+  std::uint8_t* histories = nullptr;     // a ring a layer; the place of sample t is t % dilation
+  std::int32_t* past_sums = nullptr;     // a ring a layer; the place of sample t is t % ahead
+  std::uint8_t* planes = nullptr;        // [2, S]: high and low bytes of a 16-bit input
+  std::uint8_t* z = nullptr;             // [2, R]: of the even and of the odd layers
+  float* gated = nullptr;                // [2R]
+  float* x = nullptr;                    // [R]: the residual stream
+  float* skip = nullptr;                 // [S]
+  float* hidden = nullptr;               // [S]
+  float* logits = nullptr;               // [256]
+  float* probabilities = nullptr;        // [256], not normalised
+};
+
+struct Int8Kernels {
+  int offset;  // Int8::kOffset
+  void (*begin_hop)(const Int8Decoder&, Int8Slot&) noexcept;
+  // The next sample of `count` slots, 1 to 8; older and newer [count].
+  void (*step)(const Int8Decoder&, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept;
+  int (*sample)(Int8Slot&, float temperature, float uniform) noexcept;
+  int (*most_probable)(const Int8Slot&) noexcept;
+};
+
+#if defined(__x86_64__) || defined(_M_X64)
+extern const Int8Kernels kAvx2Int8Kernels;
+extern const Int8Kernels kAvxVnniInt8Kernels;
+extern const Int8Kernels kAvx512VnniInt8Kernels;
+#elif defined(__aarch64__)
+extern const Int8Kernels kNeonInt8Kernels;
+#endif
+
+}  // namespace rtengine

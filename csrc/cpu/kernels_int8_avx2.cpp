@@ -1,0 +1,10 @@
+// The int8 kernels for AVX2.
+#if defined(__x86_64__) || defined(_M_X64)
+#include "cpu/int8_avx2.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kAvx2Int8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+}
+#endif

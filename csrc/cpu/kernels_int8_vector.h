@@ -1,0 +1,508 @@
+// The int8 decoder's loops over vectors of one instruction set; see kernels_int8.h for the numbers. Included by one
+// translation unit a set after its `Simd` and `Int8`. Everything is in an unnamed namespace, like kernels_vector.h.
+//
+// One sample of a full-size decoder reads 3 MB of weights from the third-level cache, and that is what takes the time:
+// a line of 64 bytes about every 2.5 cycles (Zen 4), in which it could be multiplied with twice. So the past taps,
+// which reuse their weights for up to 16 samples and hardly load anything, ride in the loops of the 1x1 products.
+#pragma once
+
+#include "cpu/kernels_int8.h"
+#include "cpu/vector_math.h"
+
+namespace rtengine {
+namespace {
+
+using Int = Int8::Int;
+constexpr int kPerUnit = kUnitRows / kWidth;  // vectors in a unit
+constexpr int kVectorBytes = 4 * kWidth;      // weights that one dot() takes
+constexpr int kUnitBytes = 4 * kUnitRows;
+static_assert(Int8::kWidth == kWidth);
+
+constexpr int at_most(int a, int b) { return a < b ? a : b; }
+
+// sums [N slots, P planes, V vectors] += V vectors of rows, column group by column group. x [N][P]: bytes with kOffset.
+template <int N, int P, int V>
+RTENGINE_INLINE void add_dots(Int (&sums)[N][P][V], const std::int8_t* w, int group_bytes,
+                              const std::uint8_t* const (&x)[N][P], int columns) {
+  for (int k = 0; k < columns; k += 8) {
+    unroll<2>([&](auto u) RTENGINE_LAMBDA {
+      Int8::Operand operands[N][P];
+      unroll<N>([&](auto n) RTENGINE_LAMBDA {
+        unroll<P>([&](auto p) RTENGINE_LAMBDA {
+          operands[n.value][p.value] = Int8::operand(x[n.value][p.value] + k + 4 * u.value);
+        });
+      });
+      unroll<V>([&](auto v) RTENGINE_LAMBDA {
+        const Int weights = Int8::load(w + u.value * group_bytes + v.value * kVectorBytes);
+        unroll<N>([&](auto n) RTENGINE_LAMBDA {
+          unroll<P>([&](auto p) RTENGINE_LAMBDA {
+            Int& sum = sums[n.value][p.value][v.value];
+            sum = Int8::dot(sum, operands[n.value][p.value], weights);
+          });
+        });
+      });
+    });
+    w += 2 * group_bytes;
+  }
+}
+
+// Brings `units` units of 16 words in, ahead of their use after a long loop.
+RTENGINE_INLINE void prefetch(const void* from, int units) {
+  const char* line = static_cast<const char*>(from);
+  for (int i = 0; i < units; ++i) RTENGINE_PREFETCH(line + i * kUnitBytes);
+}
+
+// The processor reads a stream ahead only as long as it is read: after a hundred cycles of other work it would stand
+// still. So that work brings in the weights that come after it, N lines with its v-th step, about as fast as they can
+// come.
+template <int N>
+RTENGINE_INLINE void read_ahead(const std::int8_t* next, int v) {
+  unroll<N>([&](auto n)
+                RTENGINE_LAMBDA { RTENGINE_PREFETCH(reinterpret_cast<const char*>(next) + (v * N + n.value) * 64); });
+}
+
+// Calls run(first unit, units in tile, weights) for each tile of a matrix [16 units, columns].
+template <class Run>
+RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns, const Run& run) {
+  for (int first = 0, tile = kTileUnits; first < units; first += tile) {
+    while (tile > units - first) tile /= 2;
+    run(first, tile, matrix + static_cast<std::size_t>(first) * columns / 4 * kUnitBytes);
+  }
+}
+
+// One tile for N slots. start(n, vector) gives the first value of the lowest plane's sum of a vector of rows,
+// finish(n, vector, sums [P]) takes the results, lowest plane first.
+template <int N, int P, class Start, class Finish>
+RTENGINE_INLINE void run_tile(const std::int8_t* tile, int first, int units, const std::uint8_t* const (&x)[N][P],
+                              int columns, const Start& start, const Finish& finish) {
+  constexpr int kVectors = at_most(Int8::kSums / (N * P) > 0 ? Int8::kSums / (N * P) : 1, 8);
+  const auto part = [&](auto count, int v) RTENGINE_LAMBDA {
+    constexpr int V = decltype(count)::value;
+    const int row_vector = first * kPerUnit + v;
+    Int sums[N][P][V];
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<V>([&](auto i) RTENGINE_LAMBDA {
+        sums[n.value][0][i.value] = start(n.value, row_vector + i.value);
+        unroll<P - 1>([&](auto p) RTENGINE_LAMBDA { sums[n.value][p.value + 1][i.value] = Int8::zero(); });
+      });
+    });
+    add_dots<N, P, V>(sums, tile + v * kVectorBytes, units * kUnitBytes, x, columns);
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<V>([&](auto i) RTENGINE_LAMBDA {
+        Int results[P];
+        unroll<P>([&](auto p) RTENGINE_LAMBDA { results[p.value] = sums[n.value][p.value][i.value]; });
+        finish(n.value, row_vector + i.value, results);
+      });
+    });
+  };
+  const int vectors = units * kPerUnit;
+  int v = 0;
+  for (; vectors - v >= kVectors; v += kVectors) part(Index<kVectors>{}, v);
+  if constexpr (kVectors > 4)
+    if (vectors - v >= 4) part(Index<4>{}, v), v += 4;
+  if constexpr (kVectors > 2)
+    if (vectors - v >= 2) part(Index<2>{}, v), v += 2;
+  if constexpr (kVectors > 1)
+    if (vectors - v >= 1) part(Index<1>{}, v);
+}
+
+// One tile for `count` slots. x(slot, plane) are their inputs.
+template <int P, class Input, class Start, class Finish>
+RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_units, int columns, int count,
+                                  const Input& x, const Start& start, const Finish& finish) {
+  int slot = 0;
+  const auto group = [&](auto slots) RTENGINE_LAMBDA {
+    constexpr int N = decltype(slots)::value;
+    const std::uint8_t* inputs[N][P];
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<P>([&](auto p) RTENGINE_LAMBDA { inputs[n.value][p.value] = x(slot + n.value, p.value); });
+    });
+    run_tile<N, P>(
+        tile, first, tile_units, inputs, columns, [&](int n, int v) RTENGINE_LAMBDA { return start(slot + n, v); },
+        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(slot + n, v, sums); });
+    slot += N;
+  };
+  for (; count - slot >= 4;) group(Index<4>{});
+  if (count - slot >= 2) group(Index<2>{});
+  if (count - slot >= 1) group(Index<1>{});
+}
+
+// A whole matrix for `count` slots: each tile for all of them before the next is read.
+template <int P, class Input, class Start, class Finish>
+RTENGINE_INLINE void product(const std::int8_t* matrix, int units, int columns, int count, const Input& x,
+                             const Start& start, const Finish& finish) {
+  each_tile(matrix, units, columns, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+    tile_product<P>(tile, first, tile_units, columns, count, x, start, finish);
+  });
+}
+
+RTENGINE_INLINE Float clamp(Float x, float limit) {  // NaN becomes -limit
+  return Simd::min(Simd::max(x, Simd::broadcast(-limit)), Simd::broadcast(limit));
+}
+
+// A 16-bit number as two signed bytes, 256 high + low, with the kernel's offset.
+RTENGINE_INLINE void store_planes(std::uint8_t* high, std::uint8_t* low, Int x) {
+  const Int offset = Int8::broadcast(Int8::kOffset);
+  Int8::store_bytes(high, Int8::add(Int8::template shift_right<8>(Int8::add(x, Int8::broadcast(128))), offset));
+  Int8::store_bytes(low, Int8::add(x, offset));
+}
+
+RTENGINE_INLINE std::uint8_t* current_input(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m) {
+  const std::size_t place = m.position & static_cast<unsigned>(layer.dilation - 1);
+  return m.histories + layer.history + place * static_cast<unsigned>(d.r);
+}
+
+// One vector of a layer's input, into its place in the layer's history.
+RTENGINE_INLINE void take_input(const float* to_units, std::uint8_t* place, int v, Float x) {
+  const Float units = clamp(Simd::multiply(x, Simd::load(to_units + v * kWidth)), kGreatest8);
+  Int8::store_bytes(place + v * kWidth, Int8::add(Int8::round(units), Int8::broadcast(Int8::kOffset)));
+}
+
+// The part of the past taps that falls to this sample. A unit of rows has its turn every `ahead` samples, and is then
+// computed for the `ahead` samples that follow: their inputs are all in the ring, the newest being at most the one that
+// has just been taken. The turns are spread, so that every sample has the same work.
+struct PastPart {
+  PastPart(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m)
+      : r(d.r),
+        samples(layer.ahead),
+        turn(static_cast<int>(m.position & static_cast<unsigned>(layer.ahead - 1))),
+        next(m.position + 1),
+        dilation_mask(static_cast<unsigned>(layer.dilation - 1)),
+        history(m.histories + layer.history),
+        weights(layer.past),
+        base(layer.past_base),
+        sums(m.past_sums + layer.past_sums) {}
+
+  const std::uint8_t* input(int sample) const {  // [R], of t + 1 + sample - dilation
+    return history + ((next + static_cast<unsigned>(sample)) & dilation_mask) * static_cast<unsigned>(r);
+  }
+  std::int32_t* sums_of(int sample) const {  // [2R], of t + 1 + sample
+    return sums +
+           ((next + static_cast<unsigned>(sample)) & static_cast<unsigned>(samples - 1)) * 2 * static_cast<unsigned>(r);
+  }
+
+  int r, samples, turn;
+  std::uint64_t next;
+  std::uint64_t dilation_mask;
+  const std::uint8_t* history;  // [dilation, R]
+  const std::int8_t* weights;   // [2R, R]
+  const std::int32_t* base;     // [2R]
+  std::int32_t* sums;           // [ahead, 2R]
+};
+
+// U units of rows from `unit` on for K samples from `sample` on.
+template <int U, int K>
+RTENGINE_INLINE void past_block(const PastPart& part, int unit, int sample) {
+  constexpr int V = U * kPerUnit;
+  const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
+  const std::int8_t* w = part.weights + static_cast<unsigned>(unit) * unit_bytes;
+  const std::uint8_t* x[K];
+  unroll<K>([&](auto k) RTENGINE_LAMBDA { x[k.value] = part.input(sample + k.value); });
+  Int sums[K][V];
+  unroll<V>([&](auto v) RTENGINE_LAMBDA {
+    const Int base = Int8::load(part.base + unit * kUnitRows + v.value * kWidth);
+    unroll<K>([&](auto k) RTENGINE_LAMBDA { sums[k.value][v.value] = base; });
+  });
+  for (int j = 0; j < part.r; j += 4) {
+    Int weights[V];
+    unroll<V>([&](auto v) RTENGINE_LAMBDA {
+      weights[v.value] = Int8::load(w + (v.value / kPerUnit) * unit_bytes + (v.value % kPerUnit) * kVectorBytes);
+    });
+    unroll<K>([&](auto k) RTENGINE_LAMBDA {
+      const Int8::Operand operand = Int8::operand(x[k.value] + j);
+      unroll<V>([&](auto v) RTENGINE_LAMBDA {
+        sums[k.value][v.value] = Int8::dot(sums[k.value][v.value], operand, weights[v.value]);
+      });
+    });
+    w += kUnitBytes;
+  }
+  unroll<K>([&](auto k) RTENGINE_LAMBDA {
+    unroll<V>([&](auto v) RTENGINE_LAMBDA {
+      Int8::store(part.sums_of(sample + k.value) + unit * kUnitRows + v.value * kWidth, sums[k.value][v.value]);
+    });
+  });
+}
+
+template <int K>
+RTENGINE_INLINE void past_rows(const PastPart& part) {
+  constexpr int kMost = Int8::kSums / (K * kPerUnit) > 0 ? Int8::kSums / (K * kPerUnit) : 1;
+  constexpr int U = at_most(kMost, 8);
+  const int units = 2 * part.r / kUnitRows;
+  const int first = part.turn * units / part.samples, last = (part.turn + 1) * units / part.samples;
+  for (int sample = 0; sample < part.samples; sample += K) {
+    int unit = first;
+    for (; last - unit >= U; unit += U) past_block<U, K>(part, unit, sample);
+    if constexpr (U > 1)
+      for (; unit < last; ++unit) past_block<1, K>(part, unit, sample);
+  }
+}
+
+void add_past(const PastPart& part) noexcept {
+  constexpr int kMost = at_most(Int8::kSums / kPerUnit, 8);
+  if (part.samples >= 8 && kMost >= 8)
+    past_rows<at_most(8, kMost)>(part);
+  else if (part.samples >= 4 && kMost >= 4)
+    past_rows<at_most(4, kMost)>(part);
+  else if (part.samples >= 2)
+    past_rows<2>(part);
+  else
+    past_rows<1>(part);
+}
+
+// One tile of N units of the 1x1 products of one slot, and beside it as many sums of the past taps: those of U units
+// from `unit` on, for N / U samples from `sample` on.
+template <int N, int U, class Finish>
+RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int unit,
+                                   int sample, const Finish& finish) {
+  static_assert(kPerUnit == 1 || !Int8::kFused);
+  constexpr int K = N / U;
+  const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
+  const std::int8_t* w = part.weights + static_cast<unsigned>(unit) * unit_bytes;
+  const std::uint8_t* x[K];
+  unroll<K>([&](auto k) RTENGINE_LAMBDA { x[k.value] = part.input(sample + k.value); });
+  Int sums[N], past[K][U];
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = Int8::zero(); });
+  unroll<U>([&](auto u) RTENGINE_LAMBDA {
+    const Int base = Int8::load(part.base + (unit + u.value) * kUnitRows);
+    unroll<K>([&](auto k) RTENGINE_LAMBDA { past[k.value][u.value] = base; });
+  });
+  for (int j = 0; j < part.r; j += 4) {
+    const Int8::Operand operand = Int8::operand(z + j);
+    Int weights[U];
+    unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kUnitBytes));
+    });
+    unroll<K>([&](auto k) RTENGINE_LAMBDA {
+      const Int8::Operand input = Int8::operand(x[k.value] + j);
+      unroll<U>([&](auto u) RTENGINE_LAMBDA {
+        past[k.value][u.value] = Int8::dot(past[k.value][u.value], input, weights[u.value]);
+      });
+    });
+    tile += N * kUnitBytes;
+    w += kUnitBytes;
+  }
+  unroll<K>([&](auto k) RTENGINE_LAMBDA {
+    std::int32_t* row = part.sums_of(sample + k.value);
+    unroll<U>([&](auto u) RTENGINE_LAMBDA { Int8::store(row + (unit + u.value) * kUnitRows, past[k.value][u.value]); });
+  });
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value], tile); });
+}
+
+// The same, beginning with the `first`-th of all pairs of a unit and a sample that this sample's part has.
+template <int N, class Finish>
+RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int first,
+                                   const Finish& finish) {
+  const int pair = part.turn * (2 * part.r / kUnitRows) + first;
+  const int unit = pair / part.samples, sample = pair % part.samples;
+  if (part.samples >= N)
+    mix_with_past<N, 1>(tile, z, part, unit, sample, finish);
+  else if (part.samples == 4)
+    mix_with_past<N, (N > 4 ? N / 4 : 1)>(tile, z, part, unit, sample, finish);
+  else if (part.samples == 2)
+    mix_with_past<N, N / 2>(tile, z, part, unit, sample, finish);
+  else
+    mix_with_past<N, N>(tile, z, part, unit, sample, finish);
+}
+
+// Conditioning as a start of the integer sums: `columns` of latent [L, 16 units] with bias, rounded.
+void begin_hop(const Int8Decoder& d, Int8Slot& m) noexcept {
+  const auto conditioned = [&](const float* columns, const float* bias, int rows, int v) RTENGINE_LAMBDA {
+    Float sum = Simd::load(bias + v * kWidth);
+    for (int j = 0; j < d.l; ++j)
+      sum = Simd::multiply_add(Simd::load(columns + j * rows + v * kWidth), Simd::broadcast(m.latent[j]), sum);
+    return sum;
+  };
+  for (int i = 0; i < d.layer_count; ++i) {
+    const Int8Layer& layer = d.layers[i];
+    for (int v = 0; v < 2 * d.r / kWidth; ++v) {
+      constexpr float kLimit = 536870912.0f;  // 2^29: saturates every gate, and leaves room for the rest of the sum
+      const Int sum = Int8::round(clamp(conditioned(layer.latent, layer.bias, 2 * d.r, v), kLimit));
+      Int8::store(m.base + i * 2 * d.r + v * kWidth, Int8::add(sum, Int8::load(layer.base + v * kWidth)));
+    }
+  }
+  for (int v = 0; v < d.s / kWidth; ++v)
+    Simd::store(m.output_conditioning + v * kWidth, conditioned(d.output_latent, d.output_bias, d.s, v));
+}
+
+// z of the channels whose gates and contents are `units` units from `first_unit` on.
+RTENGINE_INLINE void gate_rows(const Int8Slot& m, int z_offset, int first_unit, int units, const std::int8_t* next) {
+  for (int u = first_unit; u < first_unit + units; u += 2)
+    for (int i = 0; i < kPerUnit; ++i) {
+      const float* pair = m.gated + u * kUnitRows + i * kWidth;
+      read_ahead<8>(next, (u - first_unit) / 2 * kPerUnit + i);
+      const Float z = gate(Simd::load(pair), Simd::load(pair + kUnitRows));
+      const Int rounded = Int8::round(Simd::multiply(z, Simd::broadcast(static_cast<float>(kGreatest8))));
+      Int8::store_bytes(m.z + z_offset + u / 2 * kUnitRows + i * kWidth,
+                        Int8::add(rounded, Int8::broadcast(Int8::kOffset)));
+    }
+}
+
+RTENGINE_INLINE float most_of(Float x) {
+  float lanes[kWidth], most;
+  Simd::store(lanes, x);
+  most = lanes[0];
+  for (int i = 1; i < kWidth; ++i) most = lanes[i] > most ? lanes[i] : most;
+  return most;
+}
+
+// The two products at the end: weights of int8, an input [S] that is not negative in 16 bits of its own scale.
+template <class Input, class Finish>
+RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& output, int units, Int8Slot* const* slots,
+                                    int count, const Input& input, const Finish& finish) {
+  float unit[8];
+  constexpr float kLeast = 1e-20f;  // an input of zeros alone has a scale too
+  for (int n = 0; n < count; ++n) {
+    const Int8Slot& m = *slots[n];
+    const float* x = input(m);
+    Float most = Simd::zero();
+    for (int i = 0; i < d.s; i += kWidth) most = Simd::max(most, Simd::load(x + i));
+    const float found = most_of(most), greatest = found > kLeast ? found : kLeast;
+    unit[n] = greatest / static_cast<float>(kGreatest16);
+    const Float to_units = Simd::broadcast(static_cast<float>(kGreatest16) / greatest);
+    for (int i = 0; i < d.s; i += kWidth) {
+      const Float scaled = clamp(Simd::multiply(Simd::load(x + i), to_units), kGreatest16);
+      store_planes(m.planes + i, m.planes + d.s + i, Int8::round(scaled));
+    }
+  }
+  product<2>(
+      output.weights, units, d.s, count, [&](int n, int p) RTENGINE_LAMBDA { return slots[n]->planes + (1 - p) * d.s; },
+      [&](int, int v) RTENGINE_LAMBDA { return Int8::load(output.base + v * kWidth); },
+      [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
+        const Float sum = Int8::to_float(Int8::add(sums[0], Int8::template shift_left<8>(sums[1])));
+        const Float scale = Simd::multiply(Simd::load(output.scale + v * kWidth), Simd::broadcast(unit[n]));
+        finish(*slots[n], v, sum, scale);
+      });
+}
+
+void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept {
+  const int units = 2 * d.r / kUnitRows, vectors = d.r / kWidth;
+  for (int n = 0; n < count; ++n) {
+    const Int8Slot& m = *slots[n];
+    const Float x2 = Simd::broadcast(older[n]), x1 = Simd::broadcast(newer[n]);
+    const auto affine = [&](const float* a, const float* b, const float* bias, int i) RTENGINE_LAMBDA {
+      const Float sum = Simd::multiply_add(Simd::load(a + i), x2, Simd::load(bias + i));
+      return Simd::multiply_add(Simd::load(b + i), x1, sum);
+    };
+    for (int v = 0; v < vectors; ++v) {
+      const Float x = affine(d.input_older, d.input_newer, d.input_bias, v * kWidth);
+      Simd::store(m.x + v * kWidth, x);
+      take_input(d.first_units, current_input(d, d.layers[0], m), v, x);
+    }
+    for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
+  }
+
+  for (int i = 0; i < d.layer_count; ++i) {
+    const Int8Layer& layer = d.layers[i];
+    const auto past_row = [&](const Int8Slot& m) RTENGINE_LAMBDA {
+      const std::size_t place = m.position & static_cast<unsigned>(layer.ahead - 1);
+      return m.past_sums + layer.past_sums + place * 2 * static_cast<unsigned>(d.r);
+    };
+    each_tile(layer.now, units, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+      for (int n = 0; n < count; ++n) {
+        prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
+        prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
+      }
+      tile_product<1>(
+          tile, first, tile_units, d.r, count,
+          [&](int n, int) RTENGINE_LAMBDA { return current_input(d, layer, *slots[n]); },
+          [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); },
+          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
+            const Int8Slot& m = *slots[n];
+            const Int base = Int8::load(m.base + i * 2 * d.r + v * kWidth);
+            const Int sum = Int8::add(sums[0], Int8::add(base, Int8::load(past_row(m) + v * kWidth)));
+            const Float scale = Simd::load(layer.scale + v * kWidth);
+            Simd::store(m.gated + v * kWidth, Simd::multiply(Int8::to_float(sum), scale));
+          });
+      const std::int8_t* after = tile + tile_units * d.r * kUnitRows;
+      for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units, after);
+    });
+
+    const MixRows rows = mix_rows(d, i);
+    const auto finish_residual = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
+      const int row = rows.skip_before + v * kWidth;
+      const Float value = Int8::to_float(Int8::add(sum, Int8::load(layer.mix_base + row)));
+      const Float x = Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(m.x + v * kWidth));
+      Simd::store(m.x + v * kWidth, x);
+      take_input(layer.next_units, current_input(d, d.layers[i + 1], m), v, x);
+    };
+    const auto finish_skip = [&](const Int8Slot& m, int v, int offset, Int sum) RTENGINE_LAMBDA {
+      const int row = offset + v * kWidth;
+      const Float value = Int8::to_float(Int8::add(sum, Int8::load(layer.mix_base + row)));
+      float* skip = m.skip + (row < rows.skip_before ? row : row - rows.residual);
+      Simd::store(skip, Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(skip)));
+    };
+    const int after_residual = rows.skip_before + rows.residual;
+    if constexpr (Int8::kFused) {
+      if (count == 1 && d.r == 128 && d.s == 128 && i > 0 && rows.residual > 0) {
+        const Int8Slot& m = *slots[0];
+        const PastPart part(d, layer, m);
+        const std::uint8_t* z = m.z + (i & 1) * d.r;
+        const std::uint8_t* z_before = m.z + (~i & 1) * d.r;
+        mix_with_past<4>(layer.mix, z_before, part, 8, [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
+          read_ahead<2>(next, v);
+          finish_skip(m, v, 0, sum);
+        });
+        mix_with_past<8>(layer.mix + 64 * 128, z, part, 0,
+                         [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
+                           read_ahead<4>(next, v);
+                           finish_residual(m, v, sum);
+                         });
+        mix_with_past<4>(layer.mix + 192 * 128, z_before, part, 12,
+                         [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
+                           read_ahead<2>(next, v);
+                           finish_skip(m, v, 192, sum);
+                         });
+        continue;
+      }
+    }
+    const auto no_start = [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); };
+    const auto skip_part = [&](int offset, int row_count) RTENGINE_LAMBDA {
+      product<1>(
+          layer.mix + static_cast<std::ptrdiff_t>(offset) * d.r, row_count / kUnitRows, d.r, count,
+          [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (~i & 1) * d.r; }, no_start,
+          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_skip(*slots[n], v, offset, sums[0]); });
+    };
+    skip_part(0, rows.skip_before);
+    product<1>(
+        layer.mix + static_cast<std::ptrdiff_t>(rows.skip_before) * d.r, rows.residual / kUnitRows, d.r, count,
+        [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (i & 1) * d.r; }, no_start,
+        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_residual(*slots[n], v, sums[0]); });
+    skip_part(after_residual, rows.skip_after);
+    for (int n = 0; n < count; ++n) add_past(PastPart(d, layer, *slots[n]));
+  }
+
+  product<1>(
+      d.last_skip, d.s / kUnitRows, d.r, count,
+      [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (~d.layer_count & 1) * d.r; },
+      [&](int, int v) RTENGINE_LAMBDA { return Int8::load(d.last_skip_base + v * kWidth); },
+      [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
+        float* skip = slots[n]->skip + v * kWidth;
+        const Float scale = Simd::load(d.last_skip_scale + v * kWidth);
+        Simd::store(skip, Simd::multiply_add(Int8::to_float(sums[0]), scale, Simd::load(skip)));
+      });
+  const auto relu = [&](Float x) RTENGINE_LAMBDA { return Simd::max(x, Simd::zero()); };
+  for (int n = 0; n < count; ++n)
+    for (int i = 0; i < d.s; i += kWidth) Simd::store(slots[n]->skip + i, relu(Simd::load(slots[n]->skip + i)));
+  output_product(
+      d, d.output, d.s / kUnitRows, slots, count, [&](const Int8Slot& m) RTENGINE_LAMBDA { return m.skip; },
+      [&](const Int8Slot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
+        const Float conditioning = Simd::load(m.output_conditioning + v * kWidth);
+        Simd::store(m.hidden + v * kWidth, relu(Simd::multiply_add(sum, scale, conditioning)));
+      });
+  output_product(
+      d, d.logits, kClasses / kUnitRows, slots, count, [&](const Int8Slot& m) RTENGINE_LAMBDA { return m.hidden; },
+      [&](const Int8Slot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
+        Simd::store(m.logits + v * kWidth, Simd::multiply_add(sum, scale, Simd::load(d.logits_bias + v * kWidth)));
+      });
+  for (int n = 0; n < count; ++n) ++slots[n]->position;
+}
+
+int most_probable(const Int8Slot& m) noexcept { return most_probable_class(m.logits); }
+
+int sample(Int8Slot& m, float temperature, float uniform) noexcept {
+  return sample_class(m.logits, m.probabilities, temperature, uniform);
+}
+
+}  // namespace
+}  // namespace rtengine

@@ -1,0 +1,21 @@
+// The decoder on int8 kernels: packs the quantised weights once for all slots, owns each slot's memory.
+#pragma once
+
+#include <memory>
+
+#include "cpu/isa.h"
+#include "cpu/network.h"
+#include "cpu/quantized.h"
+
+namespace rtengine {
+
+// Weights in the order and layout in which the kernels of one instruction set read them.
+class PackedInt8;
+
+std::shared_ptr<const PackedInt8> pack_int8(const QuantizedDecoder& weights, Isa isa);
+std::unique_ptr<Network> make_int8_network(std::shared_ptr<const PackedInt8> weights);
+
+// The same arithmetic in plain loops, bit for bit.
+std::unique_ptr<Network> make_scalar_int8_network(std::shared_ptr<const QuantizedDecoder> weights);
+
+}  // namespace rtengine
