@@ -28,7 +28,7 @@ FIELDS = [
 
 
 def test_three_columns_in_one_run() -> None:
-    found = decoder.run(layers=6, channels=16, slots=2, seconds=0.1)
+    found = decoder.run(layers=6, channels=16, slots=2, seconds=0.1, precision="fp32")
     assert list(found) == FIELDS
     assert (found["layers"], found["residual_channels"], found["skip_channels"], found["slots"]) == (6, 16, 16, 2)
     assert found["times_realtime"] == pytest.approx(found["samples_per_second"] / 16000, rel=1e-3)
