@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from rtserver.bench import machine, signals
 from rtserver.bench.own_server import OwnServer
-from rtserver.bench.stream_report import Miss, Stream, Turn, attribute, describe, line
+from rtserver.bench.stream_report import Miss, Stream, Turn, attribute, describe, line, rendering
 from rtserver.errors import UserError
 from rtserver.latency import MAX_BLOCK_FRAMES, check_rate, margin_ms
 from rtserver.model_file import PROBES
@@ -96,6 +96,8 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
         resident_mb = server.resident_mb()
         report = {**describe(options, streams[options.model]), "resident_mb": resident_mb}
         report["worker"] = status.get("worker", {})
+        played_s = sum(turn.seconds for stream in streams.values() for turn in stream.turns)
+        report["rendering"] = rendering(status, played_s)
         report["device"] = report["worker"].get("device", "cpu")
         report["precision"] = report["worker"].get("precision", options.precision)
         if options.alternate_with:

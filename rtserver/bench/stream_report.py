@@ -142,6 +142,24 @@ def describe(options: StreamOptions, stream: Stream) -> dict[str, Any]:
     }
 
 
+def rendering(status: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the decoders did, from the server's status while its clients are still connected; None without a network.
+
+    together: clients whose samples were generated in one go, on average. busy: of a core, over `seconds` of playing.
+    decoder_us_per_hop: a client's share of the time, the longest of all clients.
+    """
+    live = [ensemble for ensemble in status.get("worker", {}).get("ensembles", []) if not ensemble["bounces"]]
+    chunks = sum(ensemble["chunks"] for ensemble in live)
+    batches = sum(ensemble["chunks"] / ensemble["together"] for ensemble in live if ensemble["together"])
+    spent = [session["decoder_us_per_hop"] for session in status.get("sessions", [])]
+    return {
+        "together": round(chunks / batches, 2) if batches else None,
+        "busy": round(sum(ensemble["busy_s"] for ensemble in live) / seconds, 3),
+        "cores": len(live),
+        "decoder_us_per_hop": max((us for us in spent if us is not None), default=None),
+    }
+
+
 def line(turn: Turn) -> str:
     """A turn in words."""
     told = turn.summary()

@@ -165,6 +165,13 @@ def show_stream(report: dict[str, Any]) -> None:
     )
     row("first sound", lambda column: "-" if column["first_sound_s"] is None else f"{column['first_sound_s']} s")
     console.print(table)
+    decoding = report["rendering"]
+    if decoding["together"] is not None:
+        console.print(
+            f"decoder: {100 * decoding['busy']:.0f}% of a core for {report['clients']} clients,"
+            f" {decoding['together']} of them generated together on average",
+            style="dim",
+        )
     if report.get("resident_mb") is not None:
         console.print(f"server: {report['resident_mb']} MB resident; {report['machine']['processor']}", style="dim")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,15 @@ def test_turns_of_two_models_and_a_flood() -> None:
     flooded = [turn for turn in report["turns"] if turn["flood_messages_per_second"]]
     assert all(turn["flood_messages_sent"] > 300 for turn in flooded)
     assert report["worker"]["restarts"] == 0
+
+
+def test_clients_of_one_decoder_are_generated_together(tiny_pack: Path) -> None:
+    report = bench("stream", "--model", str(tiny_pack), "--clients", "6", "--seconds", "2", "--margin", "studio")
+    check_stream(report)
+    assert report["clients"] == 6 and report["blocks"] == 6 * 2 * 48000 // 128
+    rendering = report["rendering"]
+    assert 1.0 < rendering["together"] <= 6.0, "their hops come at the same time"
+    assert 0.0 < rendering["busy"] < rendering["cores"] and rendering["decoder_us_per_hop"] > 0.0
 
 
 def test_encoder_fields() -> None:
