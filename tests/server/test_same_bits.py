@@ -5,7 +5,9 @@ The models here are those whose way to the end is longest: with lookahead, with 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +82,40 @@ def test_a_client_in_real_time_agrees(serving: ServerProcess, packs: dict[str, P
             break
     assert not missed, f"no try of {TRIES} went without a miss"
     assert np.array_equal(np.ravel(driven["output"])[bridge.latency_frames :], wet)
+
+
+def test_clients_in_company_hear_what_each_would_hear_alone(serving: ServerProcess, packs: dict[str, Path]) -> None:
+    """Six in real time and two offline play at once: the decoders generate for several of them in one go."""
+    rate_hz, live, offline = 48000, 6, 2
+    names = [list(CONFIGS)[index % len(CONFIGS)] for index in range(live + offline)]
+    sources = [noise(rate_hz, seed=30 + index) for index in range(live + offline)]
+    wet = [
+        translate(model_file.load(packs[name]), source, rate_hz, seed=index)
+        for index, (name, source) in enumerate(zip(names, sources, strict=True))
+    ]
+
+    def play(index: int) -> tuple[np.ndarray, int]:
+        bounce = index >= live
+        with Bridge(
+            serving.port, rate_hz, 256, model=names[index], seed=index, margin="studio", offline=bounce
+        ) as bridge:
+            padded = np.concatenate([sources[index], np.zeros(bridge.latency_frames, np.float32)])
+            if bounce:
+                heard = through(bridge, padded, [256])
+            else:
+                together.wait()  # so that hops fall due at the same time
+                heard = np.ravel(_engine.BlockDriver().run(bridge.native, padded, [256], rate_hz)["output"])
+            return heard[bridge.latency_frames :], int(bridge.stats()["misses"])
+
+    for _ in range(TRIES):
+        together = threading.Barrier(live)
+        with ThreadPoolExecutor(live + offline) as pool:
+            heard = list(pool.map(play, range(live + offline)))
+        missed = [misses for _, misses in heard]
+        if not any(missed):
+            break
+    assert not any(missed), f"no try of {TRIES} went without a miss: {missed}"
+    for index in range(live + offline):
+        assert np.array_equal(heard[index][0], wet[index]), index
+    shared = [e["together"] for e in serving.status()["worker"]["ensembles"] if not e["bounces"] and e["together"]]
+    assert shared and max(shared) > 1.0, "some were generated together"
