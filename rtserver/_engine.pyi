@@ -88,8 +88,14 @@ def plan_threads(*, highest_priority: int = 99, decoder_cores: list[int] = ..., 
     them; empty: anywhere, on one at a time. other_cores: where intake and sockets run; empty: anywhere.
     """
 
+def lock_memory(on: bool) -> None:
+    """Lock what the engine allocates from now on, as far as RLIMIT_MEMLOCK reaches."""
+
 def audio_threads() -> list[dict[str, Any]]:
-    """The native threads that run now: id (of the system), name, priority (of SCHED_FIFO, wanted; 0: ordinary)."""
+    """The native threads that run now: id (of the system), name, priority (of SCHED_FIFO, wanted; 0: ordinary), cores.
+
+    cores: where the thread should run once it has that priority; empty: anywhere.
+    """
 
 def priority_within(priority: int, highest: int) -> int:
     """A priority of the audio path in a process that may go no higher than `highest`; the order is kept."""

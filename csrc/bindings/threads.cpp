@@ -1,7 +1,8 @@
-// How the native threads are scheduled, for Python: the plan they follow, and the record of those that run.
+// How the native threads are scheduled, for Python: the plan they follow, the record of those that run, and memory.
 #include <pybind11/stl.h>
 
 #include "bindings.h"
+#include "cpu/memory.h"
 #include "stream/audio_thread.h"
 
 namespace py = pybind11;
@@ -23,6 +24,7 @@ py::list threads_list() {
     d["id"] = thread.id;
     d["name"] = thread.name;
     d["priority"] = thread.priority;
+    d["cores"] = thread.cores;
     all.append(d);
   }
   return all;
@@ -33,6 +35,7 @@ py::list threads_list() {
 void bind_threads(py::module_& m) {
   m.def("plan_threads", &plan_threads, py::kw_only(), py::arg("highest_priority") = 99,
         py::arg("decoder_cores") = std::vector<int>{}, py::arg("other_cores") = std::vector<int>{});
+  m.def("lock_memory", &rtengine::lock_allocations, py::arg("on"));
   m.def("audio_threads", &threads_list);
   m.def("priority_within", &priority_within, py::arg("priority"), py::arg("highest"));
 }

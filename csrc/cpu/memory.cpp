@@ -1,5 +1,6 @@
 #include "cpu/memory.h"
 
+#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -11,6 +12,7 @@ namespace rtengine {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
+std::atomic<bool> lock_wanted{false};
 
 }  // namespace
 
@@ -24,7 +26,12 @@ Memory allocate_floats(std::size_t count) {
   if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish, free to fail
 #endif
   std::memset(memory, 0, bytes);  // also brings every page in, before the audio thread meets it
+#if defined(__linux__)
+  if (lock_wanted.load(std::memory_order_relaxed)) mlock(memory, bytes);
+#endif
   return Memory(static_cast<float*>(memory));
 }
+
+void lock_allocations(bool on) noexcept { lock_wanted.store(on, std::memory_order_relaxed); }
 
 }  // namespace rtengine

@@ -15,4 +15,8 @@ using Memory = std::unique_ptr<float[], FreeMemory>;
 // `count` zeros, aligned to 64 bytes at least. Throws std::bad_alloc.
 Memory allocate_floats(std::size_t count);
 
+// [control thread] From now on, keep what is allocated from being swapped out, as far as RLIMIT_MEMLOCK reaches. For a
+// process that may not lock everything.
+void lock_allocations(bool on) noexcept;
+
 }  // namespace rtengine

@@ -95,7 +95,7 @@ int priority_within(int priority, int highest) noexcept {
   return std::max(1, highest - std::max(0, rank));
 }
 
-AudioThread::AudioThread(Role role, int number, [[maybe_unused]] bool realtime, [[maybe_unused]] int core) noexcept {
+AudioThread::AudioThread(Role role, int number, bool realtime, int core) noexcept {
   const Kind kind = kind_of(role);
   char name[16];  // the kernel keeps 15 letters
   std::snprintf(name, sizeof name, "%s-%d", kind.name, number);
@@ -109,28 +109,27 @@ AudioThread::AudioThread(Role role, int number, [[maybe_unused]] bool realtime, 
   pthread_setname_np(name);
 #endif
   const int wanted = realtime ? kind.priority : 0;
-  ThreadPlan plan;
+  int highest = 0;
+  std::vector<int> cores;
   try {
     Registry& r = registry();
     const std::lock_guard lock(r.mutex);
-    plan = r.plan;
-    r.threads.push_back({id_, name, wanted});
+    highest = r.plan.highest_priority;
+    if (wanted > 0) cores = core >= 0 ? std::vector<int>{core} : r.plan.other_cores;
+    r.threads.push_back({id_, name, wanted, cores});
   } catch (...) {  // out of memory: it goes unrecorded
   }
-#if defined(__linux__)
-  // A thread inherits its maker's core and priority. Without real-time priority a thread that is tied to a core waits
-  // behind whatever ordinary program runs there; so where the plan has none, it names no cores either.
-  if (role == Role::kRender && core >= 0)
-    restrict_to({core});
-  else if (role != Role::kRender && role != Role::kBounce)
-    restrict_to(plan.other_cores);
-#endif
 #if defined(__linux__) || defined(__APPLE__)
   sched_param parameters{};
-  if (wanted > 0 && plan.highest_priority > 0) {
-    parameters.sched_priority = priority_within(wanted, plan.highest_priority);
-    pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters);
-  } else if (role == Role::kBounce) {
+  if (wanted > 0 && highest > 0) {
+    parameters.sched_priority = priority_within(wanted, highest);
+    // Only what comes before everything else may be tied to a core: an ordinary thread would wait there behind whatever
+    // else has more right to it, while other cores are free.
+    [[maybe_unused]] const bool granted = pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters) == 0;
+#if defined(__linux__)
+    if (granted) restrict_to(cores);
+#endif
+  } else if (role == Role::kBounce) {  // its maker's priority is not for it
     pthread_setschedparam(pthread_self(), SCHED_OTHER, &parameters);
   }
 #endif

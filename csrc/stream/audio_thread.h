@@ -23,9 +23,10 @@ enum class Role { kReceive, kIntake, kSend, kRender, kBounce };
 int priority_within(int priority, int highest) noexcept;
 
 struct ThreadRecord {
-  int64_t id;        // the system's, as in /proc/self/task
-  std::string name;  // as in /proc/self/task/*/comm: "rt-intake-3"
-  int priority;      // that it should have, of SCHED_FIFO; 0: ordinary
+  int64_t id;              // the system's, as in /proc/self/task
+  std::string name;        // as in /proc/self/task/*/comm: "rt-intake-3"
+  int priority;            // that it should have, of SCHED_FIFO; 0: ordinary
+  std::vector<int> cores;  // where it should run once it has that; empty: anywhere
 };
 std::vector<ThreadRecord> audio_threads();  // [control thread] that run now
 

@@ -50,13 +50,15 @@ def register(app: typer.Typer) -> None:
 
 def examine(port: int) -> Iterator[Check]:
     """Every check, the quick ones first."""
-    from rtserver.doctor import machine, packages, speed
+    from rtserver.doctor import machine, packages, speed, threads
 
+    realtime = threads.realtime() if _engine_there() else None
     for check in (
         machine.processor(),
         machine.governor(),
-        machine.realtime(),
-        machine.locked_memory(),
+        realtime,
+        threads.pinning(realtime is not None and bool(realtime.data["granted"])),
+        threads.locked_pages(),
         machine.shared_memory(),
         machine.stale_segments(),
         machine.port(port),

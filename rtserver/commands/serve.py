@@ -46,6 +46,12 @@ def register(app: typer.Typer) -> None:
         temperature: Annotated[
             float, typer.Option(min=0.0, max=2.0, help="Of the decoder's sampling, for new sessions.")
         ] = 1.0,
+        pin: Annotated[
+            bool,
+            typer.Option(
+                "--pin/--no-pin", envvar="RTSERVER_PIN", help="Keep encoder and decoder on cores of their own."
+            ),
+        ] = True,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No banner.")] = False,
         version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     ) -> None:
@@ -62,7 +68,7 @@ def register(app: typer.Typer) -> None:
             raise UserError(f"--margin: {error}") from None
         if device not in ("auto", "cpu"):
             raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
-        run(model or [], host, port, read_key(key), margin, precision, temperature, quiet)
+        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, quiet)
 
 
 def read_key(text: str | None) -> bytes | None:
@@ -89,6 +95,7 @@ def run(
     margin: str,
     precision: str,
     temperature: float,
+    pin: bool,
     quiet: bool,
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
@@ -104,7 +111,9 @@ def run(
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rtserver").setLevel(level)
     models = models or default_models(console)
-    options = ServerOptions(tuple(models), host, port, key, margin, precision=precision, temperature=temperature)
+    options = ServerOptions(
+        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin
+    )
     with console.status("starting") as spinner:
 
         def progress(name: str) -> None:
@@ -137,6 +146,7 @@ def banner(server: Server, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from rtserver.commands.status import describe_threads
     from rtserver.control.listening import LOOPBACK
     from rtserver.control.sessions import compute_parts
     from rtserver.control.status import rtserver_version
@@ -163,8 +173,9 @@ def banner(server: Server, console: Console) -> None:
     table.add_row("control", escape(f"osc.udp://{host}:{options.port}{sealed}"))
     table.add_row("status", escape(f"http://{local}:{options.port}/status or `rtserver status {where}`"))
     if worker is not None:
-        granted = "real-time priority" if worker.realtime_granted else "no real-time priority: see `rtserver doctor`"
-        table.add_row("device", f"cpu, {worker.isa}, {server.precision}, {granted}")
+        table.add_row("device", f"cpu, {worker.isa}, {server.precision}")
+        advice = "" if worker.realtime_granted else "; see `rtserver doctor`"
+        table.add_row("threads", escape(describe_threads(worker.scheduling, worker.memory) + advice))
     table.add_row("connect", f"plugin or rtserver.client.Bridge(port={options.port}); try `make demo`. Ctrl-C stops.")
     console.print(f"[bold green]rtserver {rtserver_version()} is ready[/bold green]")
     console.print(table)

@@ -34,6 +34,26 @@ def register(app: typer.Typer) -> None:
             show(seen)
 
 
+def describe_threads(scheduling: dict[str, Any], memory: dict[str, Any]) -> str:
+    """What was granted to the worker's threads, in a line; see Scheduler, CorePlan and LockedMemory."""
+    from rtserver.worker.scheduling import WAYS
+
+    if scheduling["realtime"]:
+        told = [f"real-time priority {WAYS[scheduling['realtime']]}"]
+    else:
+        told = [f"no real-time priority ({scheduling['why_not_realtime']})"]
+    if scheduling.get("threads_refused"):
+        told.append(f"{scheduling['threads_refused']} threads refused")
+    if scheduling["pinned"]:
+        decoders = " ".join(map(str, scheduling["decoder_cores"]))
+        told.append(f"decoder on core {decoders}, encoder on core {scheduling['encoder_core']}")
+    else:
+        told.append(f"not pinned ({scheduling['why_not_pinned']})")
+    locked = {"all": "memory locked", None: f"memory not locked ({memory['why_not_locked']})"}
+    told.append(locked.get(memory["locked"], f"{memory['locked']} locked up to {memory['limit_mb']} MB"))
+    return ", ".join(told)
+
+
 def show(seen: dict[str, Any]) -> None:
     """Print a status for a person."""
     from rich.console import Console
@@ -46,12 +66,20 @@ def show(seen: dict[str, Any]) -> None:
         f"[bold]rtserver {seen['version']}[/bold] {seen['state']}, process {seen['pid']}, up {seen['uptime_s']:.0f} s,"
         f" {seen['host']}:{seen['port']}{', sealed' if seen['sealed'] else ''}, {seen['margin']} margin"
     )
-    realtime = {True: "real-time priority", False: "no real-time priority", None: "priority unknown"}
     console.print(
         f"worker {worker['state']}, process {worker['pid']}, {worker['device']} {worker['isa']} {worker['precision']},"
-        f" {realtime[worker['realtime_granted']]}, {worker['restarts']} restarts,"
+        f" {worker['restarts']} restarts,"
         f" memory {memory['worker']} MB (control {memory['control']} MB)"
     )
+    if worker["scheduling"]:
+        console.print("threads " + describe_threads(worker["scheduling"], worker["memory"]), markup=False)
+    for ensemble in worker["ensembles"]:
+        if ensemble["chunks"]:
+            where = "any core" if ensemble["core"] is None else f"core {ensemble['core']}"
+            console.print(
+                f"rendering on {where}{', offline' if ensemble['bounces'] else ''}: {ensemble['sessions']} sessions,"
+                f" {ensemble['together']} generated together, busy {ensemble['busy_s']} s"
+            )
     names = (f"{m['name']}{' ' + str(m['decoders']) if m.get('decoders') else ''}" for m in seen["models"])
     console.print("models " + ", ".join(names), markup=False)
     console.print(

@@ -62,6 +62,7 @@ class ServerOptions:
     device: str = "auto"
     precision: str = "auto"
     temperature: float = 1.0
+    pin: bool = True
 
 
 class Server:
@@ -96,7 +97,9 @@ class Server:
         self._tcp = tcp
         self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(
-            WorkerOptions(options.host, options.key, self.precision), self._on_worker_message, self._on_worker_exit
+            WorkerOptions(options.host, options.key, self.precision, pin=options.pin),
+            self._on_worker_message,
+            self._on_worker_exit,
         )
 
     @property

@@ -55,6 +55,9 @@ def snapshot(server: Server) -> dict[str, Any]:
             "pid": worker.pid if worker else None,
             "restarts": server.worker_restarts,
             "realtime_granted": worker.realtime_granted if worker else None,
+            "scheduling": {**worker.scheduling, "threads_refused": report.threads_refused} if worker else {},
+            "memory": worker.memory if worker else {},
+            "ensembles": [_ensemble(ensemble) for ensemble in report.ensembles],
             "device": "cpu",
             "isa": worker.isa if worker else None,
             "precision": server.precision,
@@ -89,6 +92,19 @@ def parameters(session: Session) -> dict[str, Any]:
     else:
         shown.pop("decoder", None)
     return shown
+
+
+def _ensemble(counted: dict[str, Any]) -> dict[str, Any]:
+    """A render thread: where it runs, how many sessions sit there, and how many a batch holds on average."""
+    batches, chunks = counted["batches"], counted["chunks"]
+    return {
+        "core": counted["core"],
+        "bounces": counted["bounces"],
+        "sessions": counted["sessions"],
+        "chunks": chunks,
+        "together": round(chunks / batches, 2) if batches else None,
+        "busy_s": round(counted["busy_ns"] / 1e9, 2),
+    }
 
 
 def _session(session: Session) -> dict[str, Any]:

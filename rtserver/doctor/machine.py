@@ -1,4 +1,4 @@
-"""Processor, permissions for real time, shared memory, ports."""
+"""Processor, shared memory, ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ SEGMENT_PREFIX = "rtserver-"
 # A session at 192 kHz, stereo, keeps about a second in each of its two rings.
 SEGMENT_MB = 4
 HEADER_SERVER_PID = struct.Struct("<24xI")  # rt_header.server_pid
-RT_PRIORITY = 50
 
 
 def processor() -> Check:
@@ -60,51 +59,6 @@ def governor() -> Check | None:
         return Check("clock", "ok", found, "", {"governors": sorted(names)})
     fix = "cores slow down between blocks; `sudo cpupower frequency-set -g performance` while playing"
     return Check("clock", "warning", found, fix, {"governors": sorted(names)})
-
-
-def realtime() -> Check:
-    """Permission to run the audio threads before everything else (SCHED_FIFO)."""
-    if not hasattr(os, "sched_setscheduler"):
-        return Check("real-time priority", "ok", f"asked of the system when needed ({platform.system()})")
-    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(RT_PRIORITY))
-        os.sched_setscheduler(0, policy, parameter)
-    except OSError:
-        fix = (
-            "add `@audio - rtprio 95` and `@audio - memlock unlimited` to /etc/security/limits.d/audio.conf,"
-            " `sudo usermod -aG audio $USER`, and log in again"
-        )
-        return Check(
-            "real-time priority",
-            "warning",
-            "not permitted: other programs can make the audio late",
-            fix,
-            {"granted": False},
-        )
-    return Check("real-time priority", "ok", "granted", "", {"granted": True})
-
-
-def locked_memory() -> Check | None:
-    """How much memory may be kept from being swapped out."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if limit == resource.RLIM_INFINITY or os.geteuid() == 0:
-        return Check("locked memory", "ok", "unlimited", "", {"limit_mb": None})
-    megabytes = limit / 2**20
-    data = {"limit_mb": megabytes}
-    if megabytes >= 256:
-        return Check("locked memory", "ok", f"{megabytes:.0f} MB", "", data)
-    return Check(
-        "locked memory",
-        "note",
-        f"{megabytes:.0f} MB: rings may be swapped out on a full machine",
-        "add `@audio - memlock unlimited` to /etc/security/limits.d/audio.conf",
-        data,
-    )
 
 
 def shared_memory() -> Check | None:

@@ -7,10 +7,9 @@ and after runs in native threads.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from rtserver import _engine
+    from rtserver.worker.scheduling import Scheduler
 
 Hop = npt.NDArray[np.float32]  # [hop_samples]
 Latent = npt.NDArray[np.float32]  # [latent_channels]
@@ -48,9 +48,11 @@ class Echo:
 class EncoderThread:
     """Takes hops from the native worker, encodes them and hands the latents back."""
 
-    def __init__(self, native: _engine.Worker, realtime: bool = True) -> None:
+    def __init__(self, native: _engine.Worker, scheduler: Scheduler, core: int | None = None) -> None:
+        """core: the only one it may run on; None: any."""
         self._native = native
-        self._realtime = realtime
+        self._scheduler = scheduler
+        self._core = core
         self._streams: dict[int, HopEncoder] = {}  # replaced as a whole, never changed in place
         self._stopping = False
         self.hops = 0
@@ -77,8 +79,9 @@ class EncoderThread:
         self._streams = {key: stream for key, stream in self._streams.items() if key != session}
 
     def _run(self) -> None:
-        if self._realtime:
-            raise_priority(FIFO_PRIORITY)
+        self._scheduler.want(FIFO_PRIORITY, () if self._core is None else (self._core,))
+        with contextlib.suppress(OSError):  # Linux: as `top -H` shows it, like the native threads
+            Path("/proc/thread-self/comm").write_text("rt-encoder")
         try:
             while not self._stopping:
                 item = self._native.wait_hop(WAIT_MS)
@@ -98,17 +101,3 @@ class EncoderThread:
                 self.hops += 1
         except BaseException as error:  # the process ends and is started anew: better than a deaf worker
             self.failure = error
-
-
-def raise_priority(fifo_priority: int) -> bool:
-    """Give the calling thread real-time scheduling, or failing that a better nice level. True if real-time."""
-    if sys.platform != "linux":
-        return False
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(fifo_priority))
-        return True
-    except OSError:
-        pass
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -11)
-    return False

@@ -5,7 +5,7 @@ Nothing here may import torch, aiohttp or the engine: both processes import it f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["loopback", "identity16k", "model"]
@@ -21,6 +21,7 @@ class WorkerOptions:
     key: bytes | None = None
     precision: str = "fp32"  # as rtserver.precision.resolve gives it
     realtime: bool = True
+    pin: bool = True
 
 
 # --- control to worker ------------------------------------------------------------------------------------------
@@ -81,6 +82,8 @@ class Ready:
     realtime_granted: bool
     audio_port: int  # UDP, of remote clients
     isa: str
+    scheduling: dict[str, Any] = field(default_factory=dict)  # Scheduler.to_dict and CorePlan.to_dict
+    memory: dict[str, Any] = field(default_factory=dict)  # LockedMemory.to_dict
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,5 @@ class Report:
     hops: int  # encoded since the start
     encoder_ns: int
     audio: dict[str, Any]  # datagram counters of the audio socket
+    threads_refused: int = 0  # that rtkit gave no real-time priority
+    ensembles: list[dict[str, Any]] = field(default_factory=list)  # the render threads

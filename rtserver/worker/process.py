@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtserver import networks, prepared
-from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder, raise_priority
+from rtserver.worker import cores, locked_memory
+from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
     CloseSession,
@@ -31,12 +32,14 @@ from rtserver.worker.messages import (
     Stop,
     WorkerOptions,
 )
+from rtserver.worker.scheduling import Scheduler
 
 if TYPE_CHECKING:
     from rtserver import _engine
 
 REPORT_SECONDS = 0.25
 REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
+NOT_REALTIME = "without real-time priority the system chooses better"
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
 
 
@@ -63,6 +66,17 @@ class Worker:
 
         self._pipe = pipe
         self._options = options
+        self._scheduler = Scheduler(options.realtime)
+        # Real-time threads stay where they are put; ordinary ones the system must be able to move out of the way of
+        # whatever else runs there.
+        wanted = options.pin and self._scheduler.granted
+        self._cores = cores.plan(wanted) if wanted or not options.pin else cores.CorePlan(why_not=NOT_REALTIME)
+        self._memory = locked_memory.lock(locked_memory.limit_bytes())
+        _engine.plan_threads(
+            highest_priority=self._scheduler.highest if self._scheduler.takes_itself else 0,
+            decoder_cores=list(self._cores.decoders),
+            other_cores=list(self._cores.others),
+        )
         self._native = _engine.Worker(realtime=options.realtime)
         self._hub: Any = None
         self._hub_error = ""
@@ -70,7 +84,7 @@ class Worker:
             self._hub = _engine.RemoteHub(options.audio_host, 0, options.key, options.realtime)
         except (OSError, RuntimeError) as error:
             self._hub_error = str(error)
-        self._encoder = EncoderThread(self._native, options.realtime)
+        self._encoder = EncoderThread(self._native, self._scheduler, self._cores.encoder)
         self._models: dict[str, _LoadedModel] = {}
         self._encoders: dict[str, Any] = {}
         self._remote: dict[int, Any] = {}  # private segments of remote sessions
@@ -80,13 +94,26 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to stop or until the control process is gone."""
-        if self._options.realtime:
-            raise_priority(FIFO_PRIORITY - 1)
+        from rtserver import _engine
+
+        # Not by rtkit: this thread loads models, and would be ended for running so long.
+        if self._scheduler.takes_itself:
+            self._scheduler.want(FIFO_PRIORITY - 1)
         self._encoder.start()
+        self._scheduler.look_after(_engine.audio_threads)
         audio_port = self._hub.port if self._hub else 0
         due = time.monotonic()
         try:
-            self._pipe.send(Ready(os.getpid(), bool(self._native.realtime_granted), audio_port, self._isa))
+            self._pipe.send(
+                Ready(
+                    os.getpid(),
+                    self._scheduler.granted,
+                    audio_port,
+                    self._isa,
+                    self._scheduler.to_dict() | self._cores.to_dict(),
+                    self._memory.to_dict(),
+                )
+            )
             while self._encoder.alive:
                 if self._pipe.poll(max(0.0, due - time.monotonic())):
                     message = self._pipe.recv()
@@ -127,7 +154,8 @@ class Worker:
 
     def _load(self, message: LoadModel) -> None:
         try:
-            self._models[message.name] = self._ready(message) if message.kind == "model" else _LoadedModel(message)
+            with self._scheduler.at_ease():
+                self._models[message.name] = self._ready(message) if message.kind == "model" else _LoadedModel(message)
             answer = ModelLoaded(message.name)
         except prepared.ImageGone as caught:
             answer = ModelLoaded(message.name, str(caught), gone=True)
@@ -199,7 +227,14 @@ class Worker:
             if session in sessions:
                 sessions[session].update({name: segment.get(name) for name in REMOTE_FIELDS})
         audio = dict(self._hub.stats()) if self._hub is not None else {}
-        return Report(sessions, self._encoder.hops, self._encoder.encoder_ns, audio)
+        return Report(
+            sessions,
+            self._encoder.hops,
+            self._encoder.encoder_ns,
+            audio,
+            self._scheduler.refused,
+            self._native.ensembles(),
+        )
 
 
 def _set(segment: Any, name: str, value: float) -> None:

@@ -5,13 +5,18 @@
 // usage: ensemble_program order      players of an ensemble: who goes first, and with whom
 //        ensemble_program bits       sessions in company against the same sessions alone
 //        ensemble_program turmoil    sessions come, go, begin anew and change ensembles while others play
+//        ensemble_program tireless   an ensemble that never runs out of work, under the limit that rtkit demands
+//        ensemble_program spinning   a thread that takes no rest, under the same limit: the kernel ends the program
 // Prints "name=N name=N ...".
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -316,6 +321,55 @@ int turmoil() {
   return 0;
 }
 
+// --- endurance ---
+
+constexpr rlim_t kLongestRunUs = 200'000;  // rtkit's
+constexpr int kEnduranceMs = 800;
+
+bool limit_run_time() {
+  const rlimit limit{kLongestRunUs, kLongestRunUs};
+  return setrlimit(RLIMIT_RTTIME, &limit) == 0;
+}
+
+bool realtime_here() {
+  sched_param parameters{};
+  return sched_getscheduler(0) == SCHED_OTHER && [&] {
+    parameters.sched_priority = 1;
+    const bool granted = sched_setscheduler(0, SCHED_FIFO, &parameters) == 0;
+    parameters.sched_priority = 0;
+    sched_setscheduler(0, SCHED_OTHER, &parameters);
+    return granted;
+  }();
+}
+
+int tireless() {
+  const int granted = realtime_here() && limit_run_time();
+  Ensemble ensemble(0, -1, false, true);
+  FakePlayer player(&kCompanies[0], 1, 1 << 30);
+  ensemble.add(&player);
+  FakePlayer::go = true;
+  ensemble.wake();
+  sleep_us(kEnduranceMs * 1000);
+  const EnsembleStats stats = ensemble.stats();
+  ensemble.remove(&player);
+  std::printf("granted=%d busy_ms=%d played=%d\n", granted, static_cast<int>(stats.busy_ns / 1'000'000),
+              player.played.load());
+  return 0;
+}
+
+int spinning() {
+  const int granted = realtime_here() && limit_run_time();
+  std::thread thread([] {
+    const AudioThread here(Role::kRender, 0, true);
+    const uint64_t until = rtbridge::monotonic_ns() + uint64_t{kEnduranceMs} * 1'000'000;
+    while (rtbridge::monotonic_ns() < until) {
+    }
+  });
+  thread.join();
+  std::printf("granted=%d\n", granted);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -323,5 +377,7 @@ int main(int argc, char** argv) {
   if (mode == "order") return order();
   if (mode == "bits") return bits();
   if (mode == "turmoil") return turmoil();
+  if (mode == "tireless") return tireless();
+  if (mode == "spinning") return spinning();
   return 2;
 }

@@ -7,6 +7,7 @@ the last test is real.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -92,6 +93,18 @@ def test_nobody_hangs_while_sessions_come_and_go(program: Path) -> None:
     assert (found["closed"], found["heard"], found["players_left"]) == (72, 1, 0)
     assert found["live_chunks"] > 0 and found["bounced_chunks"] > 0
     assert (found["mixed"], found["torn"]) == (0, 0)
+
+
+@linux
+def test_a_render_thread_with_too_much_to_do_pauses_before_the_kernel_ends_the_process(program: Path) -> None:
+    """RLIMIT_RTTIME, which rtkit demands, is death to a real-time thread that runs for 200 ms without a pause."""
+    spinning = subprocess.run([program, "spinning"], capture_output=True, text=True, timeout=60, check=False)
+    if spinning.returncode == 0 and "granted=0" in spinning.stdout:
+        pytest.skip("no real-time priority here")
+    assert spinning.returncode in (-signal.SIGKILL, -signal.SIGXCPU), "the limit is in force"
+    found = run(program, "tireless")
+    assert found["granted"] == 1
+    assert found["busy_ms"] > 400 and found["played"] > 0
 
 
 def random_decoder(

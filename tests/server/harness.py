@@ -54,16 +54,29 @@ def shared_memory(pid: int) -> list[str]:
 class ServerProcess:
     """`rtserver ARGUMENTS --port FREE`, started."""
 
-    def __init__(self, log: Path, *arguments: str, key: str | None = None, port: int | None = None) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *arguments: str,
+        key: str | None = None,
+        port: int | None = None,
+        under: tuple[str, ...] = (),  # a program that runs the server, such as ("taskset", "-c", "0")
+        environment: dict[str, str] | None = None,  # beside that of the tests
+    ) -> None:
         self.port = port or free_port()
         self.key = key.encode() if key else None
         self.log = log
-        command = [sys.executable, "-m", "rtserver", *arguments, "--port", str(self.port)]
+        command = [*under, sys.executable, "-m", "rtserver", *arguments, "--port", str(self.port)]
         self.process = subprocess.Popen(
             command,
             stderr=log.open("w"),
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **({"RTSERVER_KEY": key} if key else {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                **({"RTSERVER_KEY": key} if key else {}),
+                **(environment or {}),
+            },
         )
 
     @property

@@ -32,7 +32,8 @@ def test_json_says_what_is_there() -> None:
     assert checks["processor"]["data"]["isa"] in ("scalar", "neon", "avx2", "avxvnni", "avx512", "avx512vnni")
     assert checks["processor"]["data"]["cores"] >= 1
     assert "CPUExecutionProvider" in checks["ONNX Runtime"]["data"]["providers"]
-    assert {"GPU", "audio devices", "real-time priority"} <= set(checks)
+    assert {"GPU", "audio devices", "real-time priority", "cores", "locked memory"} <= set(checks)
+    assert checks["cores"]["data"]["pinned"] is (checks["cores"]["data"]["encoder_core"] is not None)
     for check in report["problems"]:
         assert check["fix"], f"{check['name']} is a problem without a fix"
 
