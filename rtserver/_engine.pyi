@@ -100,6 +100,55 @@ def audio_threads() -> list[dict[str, Any]]:
 def priority_within(priority: int, highest: int) -> int:
     """A priority of the audio path in a process that may go no higher than `highest`; the order is kept."""
 
+class Encoder:
+    """The immutable weights of an encoder, shareable between streams and threads. C channels, L latent channels.
+
+    config: the fields of EncoderConfig. weights: C-contiguous float32, named and shaped as in
+    models.Encoder.state_dict(). isa: "auto" takes the environment variable RTSERVER_ISA, else the best there is.
+    precision: int8, bf16 (here the same as fp32) or fp32. calibration: what `ranges` gives; int8 needs it.
+    int8 has the same bits on every instruction set. Raises ValueError naming what was expected and what was found.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        weights: dict[str, NDArray[np.float32]],
+        *,
+        isa: str = "auto",
+        precision: str = "fp32",
+        calibration: dict[str, NDArray[np.float32]] | None = None,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def hop_samples(self) -> int: ...
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def multiply_adds_per_hop(self) -> int: ...
+    def open_stream(self) -> EncoderStream: ...
+    def ranges(self, audio: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Greatest magnitudes, [layers, C] each, that network input [T], whole hops, brings: `input` of what each
+        layer's dilated convolution reads, and `hidden` of what its mixing one does (not with pre_activation).
+        ValueError unless fp32."""
+
+class EncoderStream:
+    """One stream of hops. Streams are independent; each is used by one thread at a time (RuntimeError)."""
+
+    def reset(self) -> None:
+        """Back to the state before the first hop: equal to a fresh stream."""
+
+    def step(self, hop: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Take the next hop [hop_samples]; give the latent [L] that is now complete, None while there is none.
+
+        Without lookahead it is this hop's. NaN is taken as 0, and values are bounded. Releases the GIL.
+        """
+
+    def finish(self) -> list[NDArray[np.float32]]:
+        """End the stream; give the latents that were waiting for what comes after. Then only `reset` may follow."""
+
 # Stream (csrc/stream, plugin_bridge): n frames, ch channels; audio is float32, host frames unless said otherwise.
 
 MISS_CAUSES: list[str]

@@ -6,40 +6,13 @@
 #include <cstdint>
 
 #include "cpu/decoder_config.h"
-
-#if defined(_MSC_VER)
-#define RTENGINE_INLINE __forceinline
-#define RTENGINE_LAMBDA
-#if defined(_M_ARM64)
-#define RTENGINE_PREFETCH(address) __prefetch(address)
-#else
-#define RTENGINE_PREFETCH(address) _mm_prefetch(address, _MM_HINT_T0)
-#endif
-#else
-#define RTENGINE_INLINE inline __attribute__((always_inline))
-#define RTENGINE_LAMBDA __attribute__((always_inline))
-#define RTENGINE_PREFETCH(address) __builtin_prefetch(address)  // not in a function: GCC 12 would take it for pure
-#endif
+#include "cpu/unroll.h"
 
 namespace rtengine {
 namespace {
 
 using Float = Simd::Float;
 constexpr int kWidth = Simd::kWidth;
-
-template <int I>
-struct Index {
-  static constexpr int value = I;
-};
-
-// f(Index<0>), ..., f(Index<N - 1>): with constant indices the arrays of sums below live in registers.
-template <int N, int I = 0, class F>
-RTENGINE_INLINE void unroll(const F& f) {
-  if constexpr (I < N) {
-    f(Index<I>{});
-    unroll<N, I + 1>(f);
-  }
-}
 
 // 2^x for x in [-126, 126], relative error below 2e-7: 1 + r q(r) on [-0.5, 0.5], q fitted for the least relative
 // error, exactly 1 at 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,16 @@ import pytest
 from rtserver import _engine
 
 ROOT = Path(__file__).parents[2]
+AVX2 = ["-mavx2", "-mfma"]
+AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
 ISA_FLAGS = {  # as in csrc/CMakeLists.txt
-    "_avx2": ["-mavx2", "-mfma"],
-    "_avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
+    "_avx2": AVX2,
+    "_avxvnni": [*AVX2, "-mavxvnni"],
+    "_avx512": AVX512,
+    "_avx512vnni": [*AVX512, "-mavx512vnni"],
 }
+if platform.machine() in ("aarch64", "arm64"):
+    ISA_FLAGS = {"_neondot": ["-march=armv8.2-a+dotprod"]}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts calls by means of glibc and seccomp")
 

@@ -1,0 +1,19 @@
+// The encoder's int8 kernels for NEON.
+#if defined(__aarch64__) || defined(_M_ARM64)
+#include "cpu/int8_neon.h"
+//
+#include "cpu/encoder_kernels_int8.h"
+
+namespace rtengine {
+namespace {
+constexpr int kTile = 4, kSamples = 4;  // of 32 registers
+}
+}  // namespace rtengine
+
+#include "cpu/encoder_kernels_vector.h"
+
+namespace rtengine {
+extern const EncoderKernels kNeonInt8EncoderKernels{kWidth,        kGroup, kTile, sizeof(Element),
+                                                    Int8::kOffset, input,  layer, project};
+}
+#endif
