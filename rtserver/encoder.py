@@ -1,161 +1,112 @@
-"""The encoder of a stream, hop by hop, in ONNX Runtime: runs in the audio worker and in `translate`.
+"""The encoder of a stream, hop by hop: in the engine on a CPU, in ONNX Runtime on a GPU. One path a device.
 
-One session (weights, packed once) is shared by every stream; a stream owns its caches only. Two sets of caches take
-turns as input and output through bindings made once, so that a step allocates and copies nothing but its hop.
+Used by the audio worker, for files and for measurements. Neither ONNX Runtime nor onnx is imported for a CPU.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from rtserver import _engine
 from rtserver.errors import UserError
+from rtserver.model_check import Weights
 from rtserver.model_config import EncoderConfig
 
 log = logging.getLogger(__name__)
 
 
-def cache_shapes(config: EncoderConfig) -> list[tuple[int, int]]:
-    """Rows and channels of each cache, oldest row first: of every convolution, then of the hop not yet complete."""
-    k, c = config.kernel_size, config.channels
-    shapes = [(k - 1, 1)] + [((k - 1) * d, c) for d in config.dilations]
-    pending = -config.lookahead_samples % config.hop_samples
-    return [*shapes, (pending, c)] if pending else shapes
-
-
-def lag_hops(config: EncoderConfig) -> int:
-    """By how many hops a latent comes after the hop it belongs to."""
-    return -(-config.lookahead_samples // config.hop_samples)
-
-
-def open_session(graph: bytes, device: str = "cpu", threads: int = 1) -> Any:
-    """An ONNX Runtime session on "cpu", "cuda", "cuda:N" or "auto"; failing CUDA, on the CPU with a warning."""
-    try:
-        import onnxruntime as ort
-    except ImportError:
-        raise UserError("the encoder needs ONNX Runtime, which is not installed; `pip install onnxruntime`") from None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    providers: list[Any] = ["CPUExecutionProvider"]
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
-        raise UserError(f"unknown device {device!r}; choose auto, cpu, cuda or cuda:N")
-    if kind == "cuda" or (kind == "auto" and "CUDAExecutionProvider" in ort.get_available_providers()):
-        if "CUDAExecutionProvider" in ort.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0), "use_tf32": "0"}))
-        else:
-            log.warning("ONNX Runtime here has no CUDA (onnxruntime-gpu is not installed): the encoder runs on the CPU")
-    session = ort.InferenceSession(graph, options, providers=providers)
-    if len(providers) > 1 and "CUDAExecutionProvider" not in session.get_providers():
-        log.warning("ONNX Runtime could not open the GPU: the encoder runs on the CPU")
-    return session
-
-
-class OnnxEncoder:
-    """One stream through the encoder of `graph` (see `encoder_graph.build`).
+class EngineEncoder:
+    """One stream through an encoder of the engine.
 
     Not for use from two threads at once; forks are independent of each other, and give the same bits alone or together.
     """
 
-    def __init__(self, graph: bytes, config: EncoderConfig, device: str = "cpu", threads: int = 1) -> None:
-        self._open(open_session(graph, device, threads), config)
-        for _ in range(2):  # ONNX Runtime sizes its arena in the first runs; a stream's first hops must not wait for it
-            self._run()
-        self.reset()
+    device = "cpu"
 
-    def fork(self) -> OnnxEncoder:
-        """Another stream, fresh, on the same session."""
-        other = object.__new__(OnnxEncoder)
-        other._open(self._session, self.config)
-        return other
-
-    def _open(self, session: Any, config: EncoderConfig) -> None:
-        import onnxruntime as ort
-
-        self._session = session
+    def __init__(self, engine: _engine.Encoder, config: EncoderConfig) -> None:
         self.config = config
-        self.device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
-        self.backend = f"onnxruntime {ort.__version__}"
-        self._lag = lag_hops(config)
-        self._hop = np.zeros((config.hop_samples, 1), np.float32)
-        self._mask = np.ones((config.lookahead_samples + config.hop_samples, 1), np.float32)
-        index = session.get_provider_options().get("CUDAExecutionProvider", {}).get("device_id", 0)
+        self.backend = f"engine {engine.isa} {engine.precision}"
+        self._engine = engine
+        self._stream = engine.open_stream()
 
-        def value(array: np.ndarray) -> Any:
-            # On the CPU the value is the array's own memory.
-            return ort.OrtValue.ortvalue_from_numpy(array, self.device, int(index))
-
-        self._zeros = [np.zeros(shape, np.float32) for shape in cache_shapes(config)]
-        self._caches = [[value(zero.copy()) for zero in self._zeros] for _ in range(2)]
-        self._inputs = {"hop": self._hop, **({"mask": self._mask} if self._lag else {})}
-        self._input_values = {name: value(array) for name, array in self._inputs.items()}
-        self._latent = np.zeros((1, config.latent_channels), np.float32)
-        latent_value = ort.OrtValue.ortvalue_from_numpy(self._latent)
-        self._bindings = []
-        for now, after in (self._caches, self._caches[::-1]):
-            binding = session.io_binding()
-            for name, bound in self._input_values.items():
-                binding.bind_ortvalue_input(name, bound)
-            for i in range(len(self._zeros)):
-                binding.bind_ortvalue_input(f"cache_{i}", now[i])
-                binding.bind_ortvalue_output(f"next_{i}", after[i])
-            binding.bind_ortvalue_output("latent", latent_value)
-            self._bindings.append(binding)
-        # The caches and inputs of CPU values are views of these arrays, which must live as long as the bindings.
-        self.reset()
+    def fork(self) -> EngineEncoder:
+        """Another stream, fresh, with the same weights."""
+        return EngineEncoder(self._engine, self.config)
 
     def reset(self) -> None:
         """Back to the state before the first hop."""
-        for cache, zero in zip(self._caches[0], self._zeros, strict=True):
-            cache.update_inplace(zero)
-        self._hops = 0
-        self._end: int | None = None
+        self._stream.reset()
 
-    def step(self, hop: np.ndarray) -> np.ndarray | None:
+    def step(self, hop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         """Take the next hop, float32 [hop_samples] of network input; give the latent float32 [L] that is now complete.
 
-        Without lookahead that is the latent of this hop, else of the hop `lag_hops` earlier, and None
-        while there is no such hop.
+        Without lookahead that is the latent of this hop, else of an earlier one, and None while there is none.
+        ValueError if the hop is of another shape or type, or the stream has ended.
         """
-        if self._end is not None:
-            raise ValueError("the stream has ended; reset() begins another")
-        if hop.shape != (self.config.hop_samples,):
-            raise ValueError(f"a hop has {self.config.hop_samples} samples, found shape {hop.shape}")
-        self._hop[:, 0] = hop
-        return self._run()
+        return self._stream.step(hop)
 
-    def finish(self) -> list[np.ndarray]:
+    def finish(self) -> list[npt.NDArray[np.float32]]:
         """End the stream after the hops taken so far; give the latents that were waiting for what comes after."""
-        if self._end is not None:
-            return []
-        self._end = self._hops * self.config.hop_samples
-        self._hop[:] = 0.0
-        latents = [self._run() for _ in range(self._lag)]
-        return [latent for latent in latents if latent is not None]
+        return self._stream.finish()
 
-    def _run(self) -> np.ndarray | None:
-        if self._lag:
-            self._set_mask()
-        if self.device != "cpu":
-            for name, array in self._inputs.items():
-                self._input_values[name].update_inplace(array)
-        binding = self._bindings[self._hops % 2]
-        self._session.run_with_iobinding(binding)
-        if self.device != "cpu":
-            binding.synchronize_outputs()
-        self._hops += 1
-        return self._latent[0].copy() if self._hops > self._lag else None
 
-    def _set_mask(self) -> None:
-        """Mark the samples from `lookahead` before this hop to its end that lie inside of the signal."""
-        first = self._hops * self.config.hop_samples - self.config.lookahead_samples
-        last = len(self._mask) if self._end is None else self._end - first
-        self._mask[:] = 1.0
-        self._mask[: max(0, -first)] = 0.0
-        self._mask[max(0, last) :] = 0.0
+def on_cpu(
+    config: EncoderConfig,
+    weights: Weights,
+    precision: str = "fp32",
+    calibration: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> EngineEncoder:
+    """An encoder in the engine. calibration: what `_engine.Encoder.ranges` gives, for int8 only.
+
+    Raises ValueError naming what was expected and what was found.
+    """
+    ranges = dict(calibration or {}) if precision == "int8" else None
+    return EngineEncoder(_engine.Encoder(asdict(config), weights, precision=precision, calibration=ranges), config)
+
+
+def open_encoder(
+    config: EncoderConfig,
+    weights: Weights,
+    device: str = "cpu",
+    precision: str = "fp32",
+    calibration: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> Any:
+    """An encoder on "cpu", "cuda", "cuda:N" or "auto"; failing CUDA, on the CPU, with a warning where it was asked for.
+
+    A GPU computes in float32 whatever the precision. What comes back has `fork()`, `reset()`, `step(hop)`, `finish()`,
+    `device` and `backend`.
+    """
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdecimal()):
+        raise UserError(f"unknown device {device!r}; choose auto, cpu, cuda or cuda:N")
+    if kind != "cpu":
+        found = _on_gpu(config, weights, device)
+        if found is not None:
+            return found
+    return on_cpu(config, weights, precision, calibration)
+
+
+def _on_gpu(config: EncoderConfig, weights: Weights, device: str) -> Any:
+    """An encoder on a GPU, or None where there is none."""
+    try:
+        import onnxruntime as ort
+
+        there = "CUDAExecutionProvider" in ort.get_available_providers()
+    except ImportError:
+        there = False
+    if there:
+        from rtserver import encoder_graph
+        from rtserver.encoder_onnx import OnnxEncoder
+
+        found = OnnxEncoder(encoder_graph.build(config, weights), config, device)
+        if found.device != "cpu":
+            return found
+    elif device != "auto":
+        log.warning("ONNX Runtime here has no CUDA (onnxruntime-gpu is not installed): the encoder runs on the CPU")
+    return None

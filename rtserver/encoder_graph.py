@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rtserver.encoder import cache_shapes
+from rtserver.encoder_onnx import cache_shapes
 from rtserver.model_config import EncoderConfig
 
 OPSET = 17

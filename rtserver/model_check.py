@@ -17,7 +17,6 @@ from rtserver.safe_load import first_line
 FORMAT = "rtserver-model-1"
 MAX_CARD_BYTES = 1 << 20
 CALIBRATION_VERSION = 1
-MAX_CALIBRATION_ARRAYS = 1024
 
 Weights = dict[str, np.ndarray]
 
@@ -49,6 +48,12 @@ def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     shapes["latent.weight"] = (config.latent_channels, c, 1)
     shapes["latent.bias"] = (config.latent_channels,)
     return shapes
+
+
+def encoder_range_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what calibrates an encoder; see `_engine.Encoder.ranges`."""
+    shape = (len(config.dilations), config.channels)
+    return {"input": shape} if config.pre_activation else {"input": shape, "hidden": shape}
 
 
 def decoder_shapes(config: DecoderConfig, latent_channels: int) -> dict[str, tuple[int, ...]]:
@@ -195,8 +200,9 @@ def plain_values(value: Any, what: str) -> dict[str, Any]:
 def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Collection[str]) -> dict[str, Any]:
     """What quantising the weights needs to know of the activations; empty in packs that don't say.
 
-    {"version": 1, "decoders": {name: float32 [layers, R]}, "encoder": {name: float32 array}, "source": text}: for each
-    decoder the greatest |input| of each residual channel of each layer, measured in float32 on the audio of `source`.
+    {"version": 1, "decoders": {name: float32 [layers, R]}, "encoder": {name: float32 [layers, C]}, "source": text}: the
+    greatest |input| of each residual channel of each layer of each decoder, and what `_engine.Encoder.ranges` gives or
+    nothing, measured in float32 on the audio of `source`.
     """
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{path}: field `calibration` must be a dictionary by name, found {type(value).__name__}")
@@ -211,14 +217,9 @@ def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Col
     d = config.decoder
     shape = (len(d.dilations), d.residual_channels)
     ranges = _check_weights(value.get("decoders"), dict.fromkeys(decoders, shape), f"{what} of decoders")
-    encoder = value.get("encoder", {})
-    if not isinstance(encoder, Mapping) or len(encoder) > MAX_CALIBRATION_ARRAYS:
-        raise UserError(f"{what} of encoder must be a dictionary of at most {MAX_CALIBRATION_ARRAYS} arrays")
-    for name, tensor in encoder.items():
-        found_shape = getattr(tensor, "shape", None)
-        if not isinstance(name, str) or len(name) > 64 or found_shape is None or len(found_shape) > 4:
-            raise UserError(f"{what} of encoder must hold arrays of at most 4 dimensions by name, found {name!r:.60}")
-    of_encoder = {n: _array(t, tuple(t.shape), f"{what} of encoder {n}") for n, t in encoder.items()}
+    of_encoder: Weights = {}
+    if value.get("encoder"):
+        of_encoder = _check_weights(value["encoder"], encoder_range_shapes(config.encoder), f"{what} of encoder")
     for name, array in [*ranges.items(), *of_encoder.items()]:
         if array.size and array.min() < 0:
             raise UserError(f"{what}: {name} holds negative numbers, expected magnitudes; export the pack again")

@@ -62,10 +62,12 @@ class Model:
 
     @cached_property
     def encoder_sha256(self) -> str:
-        """Same for packs that can share one encoder: a digest of its architecture and weights."""
+        """Same for packs that can share one encoder: a digest of its architecture, weights and calibration."""
         digest = hashlib.sha256(repr((self.config.encoder, self.config.mu_law)).encode())
         for name in sorted(self.encoder):
             digest.update(name.encode() + self.encoder[name].tobytes())
+        for name, ranges in sorted(self.calibration.get("encoder", {}).items()):
+            digest.update(name.encode() + ranges.tobytes())
         return digest.hexdigest()
 
     def decoder_name(self, wanted: str | None = None) -> str:

@@ -21,12 +21,13 @@ def decoder(model: Model, name: str, precision: str) -> _engine.Decoder:
     return precisions.decoder(model.decoder_config(name), model.decoders[name], precision, ranges)
 
 
-def encoder(model: Model, device: str = "cpu") -> Any:
-    """The encoder, whose `fork()` opens a stream of hops."""
-    from rtserver import encoder_graph  # onnx takes 0.2 s and 30 MB
-    from rtserver.encoder import OnnxEncoder
+def encoder(model: Model, device: str = "cpu", precision: str = "fp32") -> Any:
+    """The encoder, whose `fork()` opens a stream of hops. precision: as `rtserver.precision.resolve` gives it."""
+    from rtserver.encoder import open_encoder
 
-    return OnnxEncoder(encoder_graph.build(model.config.encoder, model.encoder), model.config.encoder, device)
+    return open_encoder(
+        model.config.encoder, model.encoder, device, precision, precisions.encoder_ranges(model.calibration)
+    )
 
 
 def warm_up(model: Model, encoder: Any, decoders: list[_engine.Decoder]) -> None:

@@ -92,7 +92,7 @@ class Translator:
         self._voices: dict[str, _engine.Decoder] = {}
         self._encoder: Any = None
         if model.kind == "model":
-            self._encoder = networks.encoder(model, device)
+            self._encoder = networks.encoder(self.model, device, self.precision)
 
     def open(
         self,

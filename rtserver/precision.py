@@ -49,11 +49,22 @@ def decoder(config: dict[str, Any], weights: Weights, precision: str, ranges: An
 
 
 def calibration_for(model: Model, precision: str) -> dict[str, Any]:
-    """What quantising a pack needs: its own `calibration`, or one made now (slow); empty where nothing is quantised."""
-    if precision != "int8" or model.kind != "model" or model.calibration:
+    """What quantising a pack needs: its own `calibration`, or what it lacks of one made now (slow)."""
+    if precision != "int8" or model.kind != "model" or is_complete(model.calibration):
         return model.calibration
     made: dict[str, Any] = importlib.import_module("rtserver.calibration").for_pack(model)
     return made
+
+
+def is_complete(calibration: dict[str, Any]) -> bool:
+    """Whether there is all that int8 needs to know, of the decoders and of the encoder."""
+    return bool(calibration.get("decoders")) and bool(calibration.get("encoder"))
+
+
+def encoder_ranges(calibration: dict[str, Any]) -> dict[str, Any]:
+    """What `_engine.Encoder.ranges` measured, float32 [layers, C] by name; empty where that is not known."""
+    ranges: dict[str, Any] = calibration.get("encoder", {})
+    return ranges
 
 
 def decoder_ranges(calibration: dict[str, Any], name: str) -> Any:

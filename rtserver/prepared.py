@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rtserver import model_file, prepared_format
 from rtserver.model_file import Model
-from rtserver.precision import calibration_for
+from rtserver.precision import calibration_for, is_complete
 from rtserver.prepared_format import Damaged
 from rtserver.safe_load import MAX_FILE_BYTES
 
@@ -105,7 +105,7 @@ def find(pack: Path, precision: str = "fp32") -> tuple[Model, Path] | None:
         with contextlib.suppress(OSError):
             entry.unlink()
         return None
-    if precision == "int8" and not model.calibration:
+    if precision == "int8" and not is_complete(model.calibration):
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)  # when it was last used

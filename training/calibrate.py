@@ -17,11 +17,29 @@ from models import mu_law
 from rtserver import _engine, calibration, model_file
 from rtserver.model_check import CALIBRATION_VERSION
 from rtserver.model_file import Model
-from training.dataset import Corpus
+from training.dataset import Batch, Corpus
 from training.settings import Settings
 
 SEGMENTS = 24
 SEGMENT_SECONDS = 2.0
+
+
+def draw(model: Model, name: str, corpus: Corpus, settings: Settings, segments: int) -> Batch:
+    """The segments of a decoder's corpus that are measured, the same every time."""
+    train = settings.train
+    hop = model.hop_samples
+    samples = round(SEGMENT_SECONDS * model.config.sample_rate_hz) // hop * hop
+    rng = np.random.default_rng(11)
+    return corpus.draw(rng, name, train.timbre_lags_ms, train.timbre_probability, segments, samples)
+
+
+def encoder_ranges(model: Model, corpus: Corpus, settings: Settings, segments: int) -> dict[str, np.ndarray]:
+    """What `_engine.Encoder.ranges` gives over what all decoders are led by, and `calibration.heard`, without headroom."""
+    pieces = [calibration.heard()]
+    for name in model.decoders:
+        batch = draw(model, name, corpus, settings, segments)
+        pieces += [source.astype(np.float32) for source in batch.source]
+    return dict(calibration.encoder_ranges(model, pieces))
 
 
 def decoder_ranges(model: Model, name: str, corpus: Corpus, settings: Settings, segments: int) -> np.ndarray:
@@ -31,14 +49,9 @@ def decoder_ranges(model: Model, name: str, corpus: Corpus, settings: Settings, 
     The clip of `rtserver.calibration` comes on top: harsher than music, it stands for whatever people may play.
     On the shipped pack no held-out melody or recording, at full scale, went beyond 1.27 times what is found so.
     """
-    train = settings.train
     decoder = _engine.Decoder(model.decoder_config(name), model.decoders[name])
     encoder = calibration.open_encoder(model)
-    hop = model.hop_samples
-    samples = round(SEGMENT_SECONDS * model.config.sample_rate_hz) // hop * hop
-    batch = corpus.draw(
-        np.random.default_rng(11), name, train.timbre_lags_ms, train.timbre_probability, segments, samples
-    )
+    batch = draw(model, name, corpus, settings, segments)
     found = [decoder.input_ranges(*calibration.hear(encoder, calibration.clip(), model))]
     for seed, (source, target) in enumerate(zip(batch.source, batch.target, strict=True)):
         latents, _ = calibration.hear(encoder, source.astype(np.float32), model)
@@ -59,9 +72,10 @@ def calibrate(model: Model, settings: Settings, segments: int = SEGMENTS) -> dic
     return {
         "version": CALIBRATION_VERSION,
         "decoders": {name: decoder_ranges(model, name, corpus, settings, segments) for name in model.decoders},
-        "encoder": {},
+        "encoder": encoder_ranges(model, corpus, settings, segments),
         "source": f"{seconds:.0f} s of each decoder's training audio ({settings.corpus.name}), teacher-forced and"
-        " free-running, and 0.64 s of synthetic whistling and noise, with a quarter of headroom",
+        " free-running, and 0.64 s of synthetic whistling and noise, with a quarter of headroom; the encoder: the same"
+        f" sources and {calibration.SOURCE_OF_ENCODER}",
     }
 
 

@@ -54,14 +54,17 @@ def decoder(
 def encoder(
     preset: Preset = None,
     model: ModelName = None,
+    precision: Precision = "auto",
     device: Device = "cpu",
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX Runtime on the CPU beside it, in float32.")] = False,
     seconds: Seconds = 3.0,
     json_output: AsJson = False,
 ) -> None:
-    """The encoder hop by hop in ONNX Runtime, as the audio worker runs it."""
+    """The encoder hop by hop, as the audio worker runs it."""
     from rtserver.bench import encoder as bench
 
-    _print(bench.run(preset=preset, model=model, device=device, seconds=seconds), json_output, _pairs)
+    report = bench.run(preset=preset, model=model, device=device, seconds=seconds, precision=precision, onnx=onnx)
+    _print(report, json_output, _pairs)
 
 
 def stream(

@@ -56,7 +56,7 @@ def times_realtime(pack: model_file.Model) -> dict[str, Any]:
     decoder = networks.decoder(pack, name, precision)
     slot = decoder.open_slot(0)
     latent = np.zeros((1, config.encoder.latent_channels), np.float32)
-    encoder = networks.encoder(pack)
+    encoder = networks.encoder(pack, precision=precision)
     hop = np.zeros(config.encoder.hop_samples, np.float32)
     decoder_s = _seconds(lambda: slot.generate(latent))
     encoder_s = _seconds(lambda: encoder.step(hop))

@@ -170,7 +170,7 @@ class Worker:
         model = prepared.open_image(message.image, Path(message.pack), message.sha256)
         key = model.encoder_sha256  # packs with the same encoder share one
         if key not in self._encoders:
-            self._encoders[key] = networks.encoder(model)
+            self._encoders[key] = networks.encoder(model, precision=self._options.precision)
         voices = [networks.decoder(model, name, self._options.precision) for name in model.decoders]
         networks.warm_up(model, self._encoders[key], voices)
         return _LoadedModel(message, self._encoders[key], voices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from models.decoder import Decoder
 from models.encoder import Encoder
 from models.mu_law import encode, network_input
-from rtserver import calibration, model_file
+from rtserver import _engine, calibration, model_file
 from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
 from rtserver.model_file import Model
+from rtserver.precision import calibration_for, is_complete
 
 DECODER = DecoderConfig(blocks=2, layers=3, residual_channels=6, skip_channels=10)
 CONFIGS = {
@@ -81,3 +83,20 @@ def test_a_pack_gets_the_ranges_that_pytorch_finds(name: str, tmp_path: Path) ->
     again, _, _ = make(name, tmp_path, made)
     np.testing.assert_array_equal(again.calibration["decoders"]["a"], made["decoders"]["a"])
     assert again.calibration["source"] == calibration.SOURCE
+    assert again.calibration["encoder"]["hidden"].shape == (len(model.config.encoder.dilations), 8)
+
+
+def test_a_pack_without_ranges_of_its_encoder_gets_them(tmp_path: Path) -> None:
+    model, _, _ = make("causal", tmp_path)
+    made = calibration.for_pack(model)
+    decoders = {"a": 2 * made["decoders"]["a"]}
+    model, _, _ = make("causal", tmp_path, {"version": 1, "decoders": decoders, "encoder": {}, "source": "training"})
+    assert not is_complete(model.calibration)
+    found = calibration_for(model, "int8")
+    assert is_complete(found) and found["source"].startswith("training; the encoder: ")
+    np.testing.assert_array_equal(found["decoders"]["a"], decoders["a"])
+    engine = _engine.Encoder(asdict(model.config.encoder), model.encoder)
+    expected = engine.ranges(np.concatenate(list(calibration.hops(calibration.heard(), model))))
+    for name, greatest in expected.items():
+        np.testing.assert_array_equal(found["encoder"][name], greatest)
+    assert calibration_for(model, "fp32") is model.calibration

@@ -1,4 +1,4 @@
-"""The ONNX encoder of the audio worker gives the latents of the PyTorch encoder; its streams don't mix."""
+"""The ONNX encoder, which runs on GPUs, gives the latents of the PyTorch encoder; its streams don't mix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 
 from models.encoder import Encoder
 from rtserver import encoder_graph
-from rtserver.encoder import OnnxEncoder
+from rtserver.encoder import EngineEncoder, open_encoder
+from rtserver.encoder_onnx import OnnxEncoder
 from rtserver.errors import UserError
 from rtserver.model_config import PRESETS, EncoderConfig
 
@@ -127,14 +128,20 @@ def test_a_wrong_hop_is_refused() -> None:
 def test_a_device_that_is_not_there_falls_back(caplog: pytest.LogCaptureFixture) -> None:
     encoder = network(CONFIGS["causal"])
     weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
-    graph = encoder_graph.build(encoder.config, weights)
-    found = OnnxEncoder(graph, encoder.config, device="cuda")
+    found = open_encoder(encoder.config, weights, "cuda")
     if found.device == "cpu":
         assert [r.levelname for r in caplog.records] == ["WARNING"] and "runs on the CPU" in caplog.text
-    with pytest.raises(UserError, match="unknown device 'tpu'"):
-        OnnxEncoder(graph, encoder.config, device="tpu")
+        assert isinstance(found, EngineEncoder)
+    assert isinstance(open_encoder(encoder.config, weights), EngineEncoder)
+    for unknown in ("tpu", "cuda:x"):
+        with pytest.raises(UserError, match=f"unknown device '{unknown}'"):
+            open_encoder(encoder.config, weights, unknown)
 
 
-def test_the_worker_side_imports_neither_torch_nor_onnx() -> None:
-    code = "import sys, rtserver.encoder; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
+def test_a_cpu_needs_neither_onnx_nor_onnx_runtime() -> None:
+    code = (
+        "import sys; from rtserver import networks, pipeline, prepared;"
+        "pipeline.Translator(prepared.load('piano'), precision='fp32').open(48000);"
+        "print(sorted({'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

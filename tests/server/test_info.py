@@ -48,10 +48,13 @@ def test_info_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bench_encoder_has_the_promised_fields(tiny_pack: Path) -> None:
     found = encoder_bench.run(model=str(tiny_pack), seconds=0.1)
     assert (found["device"], found["hop_samples"], found["channels"]) == ("cpu", 160, 16)
-    assert found["backend"].startswith("onnxruntime") and found["times_realtime"] > 0 and found["hops"] > 1
+    assert found["backend"].startswith("engine ") and found["backend"].endswith(found["precision"])
+    assert found["times_realtime"] > 0 and found["hops"] > 1 and "onnxruntime" not in found
     assert found["hop_us"]["p50"] <= found["hop_us"]["p99"] <= found["hop_us"]["max"]
-    live = encoder_bench.run(seconds=0.01)
-    assert (live["channels"], live["layers"], live["causal"]) == (128, 30, True)
+    live = encoder_bench.run(seconds=0.01, precision="fp32", onnx=True)
+    assert (live["channels"], live["layers"], live["causal"], live["precision"]) == (128, 30, True, "fp32")
+    beside = live["onnxruntime"]
+    assert beside["backend"].startswith("onnxruntime ") and beside["hops"] == live["hops"]
 
 
 def test_bench_encoder_refuses_what_has_no_encoder(tiny_pack: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from rtserver import cli, model_file, pipeline, prepared, prepared_format
+from rtserver.model_check import encoder_range_shapes
 from rtserver.model_file import Model
 from tests.server.harness import noise
 
@@ -54,7 +55,9 @@ def calibrated(tiny_pack: Path, tmp_path: Path) -> Path:
     ranges = {
         "version": 1,
         "decoders": {n: rng.random((len(d.dilations), d.residual_channels), np.float32) for n in model.decoders},
-        "encoder": {"input": rng.random(7, np.float32), "layers": rng.random((3, 5), np.float32)},
+        "encoder": {
+            n: rng.random(shape, np.float32) for n, shape in encoder_range_shapes(model.config.encoder).items()
+        },
         "source": "a test",
     }
     path = tmp_path / "calibrated.pt"
@@ -365,7 +368,9 @@ def test_int8_is_not_served_by_an_entry_without_a_calibration(
     def made(model: Model, precision: str) -> dict[str, Any]:
         d = model.config.decoder
         of_decoders = {n: np.ones((len(d.dilations), d.residual_channels), np.float32) for n in model.decoders}
-        return {**ranges, "decoders": of_decoders} if precision == "int8" else {}
+        shapes = encoder_range_shapes(model.config.encoder)
+        of_encoder = {n: np.ones(shape, np.float32) for n, shape in shapes.items()}
+        return {**ranges, "decoders": of_decoders, "encoder": of_encoder} if precision == "int8" else {}
 
     monkeypatch.setattr(prepared, "calibration_for", made)
     assert prepared.find(pack, "fp32") is not None and prepared.find(pack, "bf16") is not None
