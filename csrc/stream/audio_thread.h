@@ -9,7 +9,7 @@ namespace rtstream {
 
 struct ThreadPlan {
   int highest_priority = 99;       // that this process may take by itself; 0: none
-  std::vector<int> decoder_cores;  // an ensemble on each; empty: one ensemble, anywhere
+  std::vector<int> decoder_cores;  // an ensemble on each, negative: anywhere; empty: one ensemble, anywhere
   std::vector<int> other_cores;    // for all other real-time threads; empty: anywhere
 };
 

@@ -34,7 +34,7 @@ def realtime() -> Check:
 def pinning(granted: bool) -> Check:
     """Which cores encoder and decoder will have for themselves. granted: whether realtime() found a way."""
     switched_on = os.environ.get("RTSERVER_PIN", "").lower() not in ("0", "false", "f", "no", "n", "off")
-    plan = cores.plan(switched_on)
+    plan = cores.plan("" if switched_on else "switched off")
     data = plan.to_dict()
     if not plan.pinned:
         return Check("cores", "note", f"encoder and decoder are not pinned: {plan.why_not}", "", data)

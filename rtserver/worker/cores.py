@@ -21,12 +21,14 @@ class CorePlan:
     """Numbers of processors as the system counts them. Without a plan `encoder` is None and both tuples are empty.
 
     others: where intake and sockets run: every allowed processor that neither is nor shares a decoder's core.
+    render_threads: how many of them generate for sessions, one a decoder core; as many without a plan.
     why_not: why nothing is pinned, in words; "" when it is.
     """
 
     encoder: int | None = None
     decoders: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
+    render_threads: int = 1
     why_not: str = ""
 
     @property
@@ -40,32 +42,39 @@ class CorePlan:
             "encoder_core": self.encoder,
             "decoder_cores": list(self.decoders),
             "other_cores": list(self.others),
+            "render_threads": self.render_threads,
             "why_not_pinned": self.why_not,
         }
 
 
-def plan(wanted: bool = True, allowed: Collection[int] | None = None, cpus: Path = CPUS) -> CorePlan:
+def plan(why_not: str = "", allowed: Collection[int] | None = None, cpus: Path = CPUS) -> CorePlan:
     """Divide the processors that this process may use (or `allowed`). The fastest cores go to the decoders.
+
+    why_not: a reason to pin nothing.
 
     Half of the cores at most are the decoders', so that the host's own audio has room.
     """
-    if not wanted:
-        return CorePlan(why_not="switched off")
     if not hasattr(os, "sched_setaffinity"):
-        return CorePlan(why_not="this system leaves the choice of cores to itself")
+        threads = _share(os.cpu_count() or 1)
+        return CorePlan(render_threads=threads, why_not=why_not or "this system leaves the choice of cores to itself")
     allowed = set(os.sched_getaffinity(0) if allowed is None else allowed)
     cores = _physical(allowed, cpus)
-    if len(cores) < 2:
-        return CorePlan(why_not="there is one core")
+    count = _share(len(cores))
+    if why_not or len(cores) < 2:
+        return CorePlan(render_threads=count, why_not=why_not or "there is one core")
     # Of equally fast ones the higher numbers first: interrupts and whatever else the system does gather at the lower.
     cores.sort(key=lambda core: (_speed(core[0], cpus), core[0]), reverse=True)
-    count = max(1, len(cores) // 2)
     taken = {number for core in cores[:count] for number in core}
     return CorePlan(
         encoder=cores[count][0],
         decoders=tuple(core[0] for core in cores[:count]),
         others=tuple(sorted(allowed - taken)),
+        render_threads=count,
     )
+
+
+def _share(cores: int) -> int:
+    return max(1, cores // 2)
 
 
 def _physical(allowed: set[int], cpus: Path) -> list[list[int]]:

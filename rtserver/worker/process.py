@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS = 0.25
 REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
+ANY_CORE = -1
 NOT_REALTIME = "without real-time priority the system chooses better"
 SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the encoder thread this soon
 
@@ -69,12 +70,11 @@ class Worker:
         self._scheduler = Scheduler(options.realtime)
         # Real-time threads stay where they are put; ordinary ones the system must be able to move out of the way of
         # whatever else runs there.
-        wanted = options.pin and self._scheduler.granted
-        self._cores = cores.plan(wanted) if wanted or not options.pin else cores.CorePlan(why_not=NOT_REALTIME)
+        self._cores = cores.plan("switched off" if not options.pin else "" if self._scheduler.granted else NOT_REALTIME)
         self._memory = locked_memory.lock(locked_memory.limit_bytes())
         _engine.plan_threads(
             highest_priority=self._scheduler.highest if self._scheduler.takes_itself else 0,
-            decoder_cores=list(self._cores.decoders),
+            decoder_cores=list(self._cores.decoders) or [ANY_CORE] * self._cores.render_threads,
             other_cores=list(self._cores.others),
         )
         self._native = _engine.Worker(realtime=options.realtime)

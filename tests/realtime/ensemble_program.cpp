@@ -223,7 +223,7 @@ std::unique_ptr<rtbridge::Bridge> client(const std::shared_ptr<rtbridge::Segment
 
 float tone(int who, int frame) { return 0.3f * std::sin(0.002f * static_cast<float>((who + 3) * frame)); }
 
-// What client `who` hears offline: the decoder changes on the way, so that two voices are generated for a hop.
+// What client `who` hears offline.
 std::vector<float> listen(Serving& serving, int who, int blocks) {
   auto bridge = client(serving.open(100 + who, static_cast<uint64_t>(who)), true);
   std::vector<float> heard(static_cast<size_t>(blocks * kBlock));

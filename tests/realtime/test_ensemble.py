@@ -123,6 +123,35 @@ def random_decoder(
     return _engine.Decoder({**fields, "latent_channels": latents, "hop_samples": 160}, weights)
 
 
+def test_sessions_are_spread_over_the_render_threads() -> None:
+    """Six on three threads are two each; those that come after a departure fill the gap."""
+    parts = latency.compute(16000, 160, 160, 0, "live")
+    decoder = random_decoder(3)
+    _engine.plan_threads(decoder_cores=[-1, -1, -1])
+    worker = _engine.Worker(realtime=False)
+    _engine.plan_threads()
+    try:
+
+        def open_session(session: int) -> None:
+            worker.open_session(session, make_segment(parts, 16000, 1, 160), "model", voices=[decoder])
+
+        def load() -> list[int]:
+            return [ensemble["sessions"] for ensemble in worker.ensembles() if not ensemble["bounces"]]
+
+        for session in range(1, 7):
+            open_session(session)
+        assert load() == [2, 2, 2]
+        worker.close_session(2)
+        assert load() == [2, 1, 2]
+        open_session(7)
+        assert load() == [2, 2, 2]
+        open_session(8)
+        assert load() == [3, 2, 2]
+        assert all(ensemble["core"] is None for ensemble in worker.ensembles())
+    finally:
+        worker.stop()
+
+
 def test_sessions_of_two_real_decoders_sound_as_if_alone() -> None:
     """Ten clients at once against ten renderers, each on its own; two decoders, so that batches must be sorted out."""
     decoders = [random_decoder(1), random_decoder(2)]

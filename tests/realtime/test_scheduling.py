@@ -55,6 +55,8 @@ def test_siblings_are_one_core(tmp_path: Path) -> None:
     assert plan.others == (0, 1, 4, 5), "not beside a decoder on its core either"
     narrow = cores.plan(allowed={1, 5}, cpus=machine)
     assert not narrow.pinned and narrow.why_not == "there is one core"
+    free = cores.plan("switched off", allowed=set(range(8)), cpus=machine)
+    assert (free.pinned, free.why_not, free.render_threads) == (False, "switched off", 2), "as many, on any core"
 
 
 def test_only_allowed_processors_are_used(tmp_path: Path) -> None:
@@ -70,7 +72,6 @@ def test_the_fast_cores_of_a_mixed_machine_are_the_decoders(tmp_path: Path) -> N
 
 def test_a_machine_that_says_nothing_is_taken_by_its_numbers(tmp_path: Path) -> None:
     assert cores.plan(allowed={2, 5}, cpus=tmp_path).decoders == (5,)
-    assert cores.plan(wanted=False).why_not == "switched off"
 
 
 # --- priorities ---
