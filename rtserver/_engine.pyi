@@ -84,9 +84,9 @@ def generate_together(slots: list[Slot], latents: NDArray[np.float32]) -> NDArra
 def plan_threads(*, highest_priority: int = 99, decoder_cores: list[int] = ..., other_cores: list[int] = ...) -> None:
     """For the native threads that start from now on, of the whole process.
 
-    highest_priority: of SCHED_FIFO that the process may take, 0 for none. decoder_cores: a Worker has a render thread on
-    each of them, negative ones on any core; empty: one, on any core. other_cores: where intake and sockets run; empty:
-    anywhere.
+    highest_priority: of SCHED_FIFO that the process may take, 0 for none.
+    decoder_cores: a Worker has a render thread on each of them, negative ones on any core; empty: one, on any core.
+    other_cores: where intake and sockets run; empty: anywhere.
     """
 
 def lock_memory(on: bool) -> None:
