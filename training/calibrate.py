@@ -34,7 +34,7 @@ def draw(model: Model, name: str, corpus: Corpus, settings: Settings, segments: 
 
 
 def encoder_ranges(model: Model, corpus: Corpus, settings: Settings, segments: int) -> dict[str, np.ndarray]:
-    """What `_engine.Encoder.ranges` gives over what all decoders are led by, and `calibration.heard`, without headroom."""
+    """What `_engine.Encoder.ranges` gives over what all decoders hear, and `calibration.heard`, without headroom."""
     pieces = [calibration.heard()]
     for name in model.decoders:
         batch = draw(model, name, corpus, settings, segments)

@@ -9,6 +9,7 @@ Shapes: T samples, H hops, L latent channels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import track as progress_track
 
 from models import mu_law
-from rtserver import _engine, calibration, pipeline, pitch, precision
+from rtserver import calibration, networks, pipeline, pitch, precision
 from rtserver.model_file import Model
 
 REFERENCE = "fp32"
@@ -30,13 +31,21 @@ def code_losses(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(codes)), codes]
 
 
-def engine_decoders(model: Model, name: str, precisions: Sequence[str]) -> dict[str, _engine.Decoder]:
-    """One decoder of a pack in each precision. UserError for one that the engine doesn't have."""
-    made = {}
-    for wanted in precisions:
-        ranges = precision.decoder_ranges(precision.calibration_for(model, precision.resolve(wanted)), name)
-        made[wanted] = precision.decoder(model.decoder_config(name), model.decoders[name], wanted, ranges)
-    return made
+@dataclass(frozen=True)
+class Variant:
+    """A row of the comparison: the precisions of the two networks."""
+
+    label: str
+    encoder: str
+    decoder: str
+
+
+def variants(precisions: Sequence[str]) -> list[Variant]:
+    """The reference, every precision as the product runs it, and int8 in the decoder alone: whose loss is it?"""
+    rows = [Variant(wanted, wanted, wanted) for wanted in dict.fromkeys([REFERENCE, *precisions])]
+    if "int8" in precisions:
+        rows.append(Variant("int8_decoder_alone", REFERENCE, "int8"))
+    return rows
 
 
 def segment_losses(
@@ -46,25 +55,29 @@ def segment_losses(
     precisions: Sequence[str],
     warmup_samples: int,
 ) -> dict[str, np.ndarray]:
-    """Mean loss in nats of every segment, float64 [segments], for each precision of a decoder.
+    """Mean loss in nats of every segment, float64 [segments], for each of `variants(precisions)` of a decoder.
 
-    segments: what the encoder hears and what the decoder is to play, float32 [T] each at 16 kHz. The encoder runs in
-    fp32 for all. warmup_samples: codes at the start, where the past is cut off, that don't count.
+    segments: what the encoder hears and what the decoder is to play, float32 [T] each at 16 kHz. warmup_samples: codes
+    at the start, where the past is cut off, that don't count. UserError for a precision that the engine doesn't have.
     """
-    decoders = engine_decoders(model, name, precisions)
-    encoder = calibration.open_encoder(model)
-    losses: dict[str, list[float]] = {wanted: [] for wanted in precisions}
+    rows = variants(precisions)
+    encoders, decoders = {}, {}
+    for wanted in {row.encoder for row in rows} | {row.decoder for row in rows}:
+        calibrated = replace(model, calibration=precision.calibration_for(model, precision.resolve(wanted)))
+        encoders[wanted] = networks.encoder(calibrated, precision=wanted)
+        decoders[wanted] = networks.decoder(calibrated, name, wanted)
+    losses: dict[str, list[float]] = {row.label: [] for row in rows}
     for source, target in segments:
-        latents, _ = calibration.hear(encoder, source, model)
+        latents = {wanted: calibration.hear(encoder, source, model)[0] for wanted, encoder in encoders.items()}
         codes = mu_law.encode(torch.from_numpy(target), model.config.mu_law).numpy().astype(np.uint8)
-        for wanted, decoder in decoders.items():
-            each = code_losses(decoder.logits(latents, codes), codes)
-            losses[wanted].append(float(each[warmup_samples:].mean()))
-    return {wanted: np.array(values) for wanted, values in losses.items()}
+        for row in rows:
+            each = code_losses(decoders[row.decoder].logits(latents[row.encoder], codes), codes)
+            losses[row.label].append(float(each[warmup_samples:].mean()))
+    return {label: np.array(values) for label, values in losses.items()}
 
 
 def compare_losses(losses: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean and standard error for each precision; for all but the reference the paired difference from it, too."""
+    """Mean and standard error for each variant; for all but the reference the paired difference from it, too."""
     rows = {}
     for wanted, values in losses.items():
         row = {"mean": float(values.mean()), "standard_error": _standard_error(values)}
@@ -143,11 +156,11 @@ def compare(
 
     Scores of pitch count a frame as missed in which nothing sounds.
     """
-    wanted = list(dict.fromkeys([REFERENCE, *precisions]))
+    wanted = [row.label for row in variants(precisions) if row.encoder == row.decoder]
     result: dict[str, Any] = {}
     for name, own in segments.items():
         steps = progress_track(own, description=f"{name}: losses", console=LOG)
-        losses = segment_losses(model, name, steps, wanted, warmup_samples)
+        losses = segment_losses(model, name, steps, precisions, warmup_samples)
         result[name] = {"segments": len(own), "held_out_loss_nats": compare_losses(losses)}
         if inputs:
             scores = pitch_scores(model, name, inputs, wanted, seeds, temperature)

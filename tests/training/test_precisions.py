@@ -40,23 +40,25 @@ def held_out(decoder: str) -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize("decoder", ["piano", "violin"])
 def test_shipped_decoders_lose_less_than_a_hundredth_of_a_nat(decoder: str) -> None:
     model = model_file.load(SHIPPED)
-    losses = precisions.segment_losses(model, decoder, held_out(decoder), ["fp32", *OTHERS], WARMUP_SAMPLES)
+    losses = precisions.segment_losses(model, decoder, held_out(decoder), OTHERS, WARMUP_SAMPLES)
     assert 2.0 < losses["fp32"].mean() < 4.2, "a trained decoder, on music that it can follow"
-    for name in OTHERS:
+    for name in set(losses) - {"fp32"}:
         difference = losses[name] - losses["fp32"]
         assert abs(difference.mean()) < BOUND_NATS, name
         assert (difference != 0.0).all(), f"{name} is another arithmetic than fp32"
+    if "int8" in OTHERS:
+        assert (losses["int8"] != losses["int8_decoder_alone"]).all(), "the encoder is int8, too"
 
 
 @pytest.mark.skipif("int8" not in OTHERS, reason="this engine has no int8 on this machine")
 def test_wrong_ranges_would_be_noticed() -> None:
-    """Ranges a twentieth of what the decoder needs: int8 clips, and the bound above is broken."""
+    """Ranges a twentieth of what a network needs: int8 clips, and the bound above is broken."""
     model = model_file.load(SHIPPED)
-    ranges = {**model.calibration, "decoders": {k: v / 20 for k, v in model.calibration["decoders"].items()}}
-    segments = held_out("piano")[:2]
-    bad = precisions.segment_losses(replace(model, calibration=ranges), "piano", segments, ["int8"], WARMUP_SAMPLES)
-    good = precisions.segment_losses(model, "piano", segments, ["fp32"], WARMUP_SAMPLES)
-    assert (bad["int8"] - good["fp32"]).mean() > 2 * BOUND_NATS
+    for kind, label in (("decoders", "int8_decoder_alone"), ("encoder", "int8")):
+        ranges = {**model.calibration, kind: {k: v / 20 for k, v in model.calibration[kind].items()}}
+        bad = replace(model, calibration=ranges)
+        losses = precisions.segment_losses(bad, "piano", held_out("piano")[:2], ["int8"], WARMUP_SAMPLES)
+        assert (losses[label] - losses["fp32"]).mean() > 2 * BOUND_NATS, kind
 
 
 def test_losses_are_cross_entropies() -> None:
@@ -101,7 +103,9 @@ def test_decoders_are_compared_on_the_segments_of_the_held_out_loss(tiny: Settin
     float32 = [(s.astype(np.float32), t.astype(np.float32)) for s, t in segments]
     found = precisions.compare(model, {"a": float32}, {}, OTHERS, tiny.train.warmup_samples, seeds=2)
     json.dumps(found)
-    assert found["a"]["segments"] == 4 and set(found["a"]["held_out_loss_nats"]) == {"fp32", *OTHERS}
+    assert found["a"]["segments"] == 4 and set(found["a"]["held_out_loss_nats"]) == {
+        row.label for row in precisions.variants(OTHERS)
+    }
 
     network = TranslationNetwork(MODEL, ["a"], 1).eval()
     network.load_state_dict(state)
