@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,7 +17,9 @@ from rtserver.precision import METAVAR
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rtserver.control.options import ServerOptions
     from rtserver.control.server import Server
+    from rtserver.control.worker_process import WorkerProcess
 
 DEFAULT_MODEL = "piano"
 
@@ -58,7 +61,7 @@ def register(app: typer.Typer) -> None:
         if context.invoked_subcommand is not None:
             return
         if version:
-            from rtserver.control.status import rtserver_version
+            from rtserver.version import rtserver_version
 
             print(f"rtserver {rtserver_version()}")
             return
@@ -99,21 +102,32 @@ def run(
     quiet: bool,
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
+    from rtserver.control.options import ServerOptions
+    from rtserver.control.worker_process import WorkerProcess
+
+    options = ServerOptions(
+        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin
+    )
+    worker = WorkerProcess(options.for_worker)  # it starts while the rest is imported here
+    try:
+        _run(options, worker, quiet)
+    finally:
+        worker.end()
+
+
+def _run(options: ServerOptions, worker: WorkerProcess, quiet: bool) -> None:
     import asyncio
 
     from rich.console import Console
     from rich.markup import escape
 
-    from rtserver.control.server import ServerOptions, serve
+    from rtserver.control.server import serve
 
     console = Console(stderr=True, quiet=quiet, highlight=False, width=None if sys.stderr.isatty() else 120)
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rtserver").setLevel(level)
-    models = models or default_models(console)
-    options = ServerOptions(
-        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin
-    )
+    options = replace(options, models=options.models or tuple(default_models(console)))
     with console.status("starting") as spinner:
 
         def progress(name: str) -> None:
@@ -125,7 +139,7 @@ def run(
             spinner.stop()
             banner(server, console)
 
-        asyncio.run(serve(options, progress, on_ready))
+        asyncio.run(serve(options, progress, on_ready, worker))
     console.print("stopped")
 
 
@@ -149,7 +163,7 @@ def banner(server: Server, console: Console) -> None:
     from rtserver.commands.status import describe_threads
     from rtserver.control.listening import LOOPBACK
     from rtserver.control.sessions import compute_parts
-    from rtserver.control.status import rtserver_version
+    from rtserver.version import rtserver_version
 
     options, worker = server.options, server.worker
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

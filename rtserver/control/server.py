@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,10 +23,11 @@ from rtserver.control import segments, status
 from rtserver.control.endpoint import Address, OscEndpoint
 from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
+from rtserver.control.options import ServerOptions
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
+from rtserver.control.worker_process import WorkerProcess
 from rtserver.errors import UserError
-from rtserver.precision import resolve
 from rtserver.worker.messages import (
     CloseSession,
     ModelLoaded,
@@ -36,7 +36,6 @@ from rtserver.worker.messages import (
     Report,
     SessionOpened,
     SetParameter,
-    WorkerOptions,
 )
 
 if TYPE_CHECKING:
@@ -50,29 +49,19 @@ OPEN_SECONDS = 5.0
 HTTP_AFTER_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class ServerOptions:
-    """What the command line says."""
-
-    models: tuple[str, ...] = ()
-    host: str = "127.0.0.1"
-    port: int = 9000
-    key: bytes | None = None
-    margin: str = "live"
-    device: str = "auto"
-    precision: str = "auto"
-    temperature: float = 1.0
-    pin: bool = True
-
-
 class Server:
     """Everything but audio. Lives in one event loop."""
 
     def __init__(
-        self, options: ServerOptions, progress: Callable[[str], None], udp: socket.socket, tcp: socket.socket
+        self,
+        options: ServerOptions,
+        progress: Callable[[str], None],
+        udp: socket.socket,
+        tcp: socket.socket,
+        worker: WorkerProcess | None = None,
     ) -> None:
         self.options = options
-        self.precision = resolve(options.precision)
+        self.precision = options.for_worker.precision
         self.catalog = Catalog()
         self.sessions: dict[int, Session] = {}
         self.started = time.time()
@@ -96,11 +85,7 @@ class Server:
         self._endpoint = OscEndpoint(udp, self._on_datagram)
         self._tcp = tcp
         self._http: HttpServer | None = None
-        self._supervisor = WorkerSupervisor(
-            WorkerOptions(options.host, options.key, self.precision, pin=options.pin),
-            self._on_worker_message,
-            self._on_worker_exit,
-        )
+        self._supervisor = WorkerSupervisor(options.for_worker, self._on_worker_message, self._on_worker_exit, worker)
 
     @property
     def endpoint(self) -> OscEndpoint:
@@ -485,11 +470,15 @@ async def serve(
     options: ServerOptions,
     progress: Callable[[str], None] = lambda name: None,
     on_ready: Callable[[Server], None] = lambda server: None,
+    worker: WorkerProcess | None = None,
 ) -> None:
-    """Bind, load, serve until SIGINT or SIGTERM. UserError when that can't be."""
+    """Bind, load, serve until SIGINT or SIGTERM. UserError when that can't be.
+
+    worker: the first one, if it was started already; it must have been given `options.for_worker`.
+    """
     udp, tcp = bind(options.host, options.port, options.key is not None)
     segments.sweep()
-    server = Server(options, progress, udp, tcp)
+    server = Server(options, progress, udp, tcp, worker)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtserver.control import segments
 from rtserver.control.sessions import Session
 from rtserver.latency import NETWORK_RATE_HZ
+from rtserver.version import rtserver_version
 
 if TYPE_CHECKING:
     from rtserver.control.server import Server
@@ -25,14 +25,6 @@ COUNTERS = (
     "packets_refused",
     "frames_concealed",
 )
-
-
-def rtserver_version() -> str:
-    """Of the installed package; "0" in a checkout that was never installed."""
-    try:
-        return version("rtserver")
-    except PackageNotFoundError:
-        return "0"
 
 
 def snapshot(server: Server) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import queue
 import threading
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
-from rtserver.worker import process as worker_process
+from rtserver.control.worker_process import WorkerProcess
 from rtserver.worker.messages import LoadModel, ModelLoaded, Stop, WorkerOptions
 
 SILENCE_SECONDS = 5.0  # a worker that has not reported for so long hangs
@@ -35,10 +34,13 @@ class WorkerSupervisor:
         options: WorkerOptions,
         on_message: Callable[[object], None],
         on_exit: Callable[[str], None],
+        first: WorkerProcess | None = None,
     ) -> None:
+        """`first`: a worker that was started already, so that it starts while the rest of the program is imported."""
         self._options = options
         self._on_message = on_message
         self._on_exit = on_exit
+        self._first = first
         self._loop = asyncio.get_running_loop()
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._wake_receiver, self._wake_sender = connection.Pipe(duplex=False)
@@ -85,27 +87,16 @@ class WorkerSupervisor:
         """Start a worker, carry messages until it ends; tells why it ended."""
         while not self._outbox.empty():  # meant for the worker that died
             self._outbox.get()
-        context = multiprocessing.get_context("spawn")
-        pipe, theirs = context.Pipe()
-        process = context.Process(
-            target=worker_process.main, args=(theirs, self._options), name="rtserver-audio", daemon=True
-        )
-        process.start()
-        theirs.close()
+        worker, self._first = self._first or WorkerProcess(self._options), None
         try:
-            return self._carry(pipe, process.sentinel)
+            return self._carry(worker)
         except (EOFError, BrokenPipeError, ConnectionError):
-            process.join(STOP_SECONDS)
-            return _how_it_ended(process.exitcode)
+            return worker.how_it_ended(STOP_SECONDS)
         finally:
-            pipe.close()
-            process.join(STOP_SECONDS if self._stopping.is_set() else 0.1)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
+            worker.end(STOP_SECONDS if self._stopping.is_set() else 0.1)
 
-    def _carry(self, pipe: connection.Connection, sentinel: int) -> str:
+    def _carry(self, worker: WorkerProcess) -> str:
+        pipe, sentinel = worker.pipe, worker.sentinel
         loading: set[str] = set()
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -132,9 +123,3 @@ class WorkerSupervisor:
                 raise EOFError
             if time.monotonic() > deadline:
                 return "it stopped answering"
-
-
-def _how_it_ended(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "its pipe broke"
-    return f"killed by signal {-exitcode}" if exitcode < 0 else f"it exited with status {exitcode}"

@@ -1,0 +1,29 @@
+"""What a server is told when it is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rtserver.precision import resolve
+from rtserver.worker.messages import WorkerOptions
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What the command line says."""
+
+    models: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 9000
+    key: bytes | None = None
+    margin: str = "live"
+    device: str = "auto"
+    precision: str = "auto"
+    temperature: float = 1.0
+    pin: bool = True
+
+    @cached_property
+    def for_worker(self) -> WorkerOptions:
+        """How its workers are started. UserError if the engine has no such precision."""
+        return WorkerOptions(self.host, self.key, resolve(self.precision), pin=self.pin)
