@@ -1,4 +1,4 @@
-"""`make bench`: decoder, encoder and the whole path of audio, shown and kept in out/bench.json."""
+"""`make bench`: decoder, encoder, the whole path of audio and a start, shown and kept in out/bench.json."""
 
 from __future__ import annotations
 
@@ -44,10 +44,24 @@ def main() -> int:
             continue
         reports[name] = json.loads(done.stdout)
         print(_line(reports[name]), flush=True)
+    status |= _startup(reports)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(reports, indent=2) + "\n")
     print(f"every figure: {OUT}")
     return status
+
+
+def _startup(reports: dict[str, Any]) -> int:
+    """The start of a server, in a process of its own; the exit status."""
+    print("startup: python -m benchmarks.startup", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "benchmarks.startup", "--json", "--runs", "3"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.stdout:
+        for report in json.loads(done.stdout)["startup"]:
+            reports[f"startup, {report['pack']}"] = report
+            seconds, megabytes = report["first_sound_s"], sum(report["resident_mb"].values())
+            print(f"  {report['pack']}: first sound after {seconds} s, {megabytes:.0f} MB resident", flush=True)
+    return done.returncode
 
 
 def _line(report: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import marked
 from rtserver import model_file
 from rtserver.bench import machine
 from rtserver.bench.stream import StreamOptions, run_stream
@@ -114,9 +115,7 @@ def main() -> None:
     )
     print(made)
     if asked.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        README.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}")
+        marked.replace(README, BEGIN, END, made)
 
 
 if __name__ == "__main__":

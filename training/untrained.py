@@ -18,12 +18,16 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--config", type=Path, default=Path("training/configs/live_cpu.toml"))
     arguments = parser.parse_args()
-    settings = Settings.read(arguments.config)
+    write(arguments.output, Settings.read(arguments.config))
+
+
+def write(output: Path, settings: Settings) -> None:
+    """A pack of that shape, the same weights every time."""
     torch.manual_seed(0)
     domains = list(settings.train.domains)
     state = TranslationNetwork(settings.model, domains, 1).state_dict()
     decoders = {d: part(state, f"decoders.{d}.") for d in domains}
-    model_file.save(arguments.output, settings.model, part(state, "encoder."), decoders, card={"name": "untrained"})
+    model_file.save(output, settings.model, part(state, "encoder."), decoders, card={"name": "untrained"})
 
 
 if __name__ == "__main__":

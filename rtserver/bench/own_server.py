@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -64,20 +64,30 @@ def status_at(port: int) -> dict[str, Any] | None:
 
 
 class OwnServer:
-    """Context manager: `rtserver` with the given models on `port`, ready to be connected to.
+    """Context manager: `rtserver` with the given models on `port`, ready to be connected to unless `wait` is False.
 
     started_ns: CLOCK_MONOTONIC when the process was launched. model_names: what the server calls each model.
     Raises UserError with the server's own words if it doesn't come up.
     """
 
     def __init__(
-        self, models: Sequence[str], port: int | None = None, *, arguments: Sequence[str] = (), timeout_s: float = 90.0
+        self,
+        models: Sequence[str],
+        port: int | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        timeout_s: float = 90.0,
+        wait: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """environment: variables beside those of this process."""
         self.port = port if port is not None else free_port()
         named = [word for model in models for word in ("--model", model)]
         self._command = [sys.executable, "-m", "rtserver", *named, "--port", str(self.port), "--quiet", *arguments]
         self.model_names = {model: Path(model).stem if model.endswith(".pt") else model for model in models}
         self._timeout_s = timeout_s
+        self._wait = wait
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         self.started_ns = 0
@@ -91,20 +101,33 @@ class OwnServer:
         self._log = tempfile.TemporaryFile()
         self.started_ns = time.monotonic_ns()
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            env=self._environment,
         )
-        deadline_s = time.monotonic() + self._timeout_s
-        try:
-            while (self.status() or {}).get("state") != "ready":
-                if self._process.poll() is not None:
-                    raise UserError(self._last_words(f"the server ended with status {self._process.returncode}"), 1)
-                if time.monotonic() > deadline_s:
-                    raise UserError(self._last_words(f"the server was not ready after {self._timeout_s:.0f} s"), 1)
-                time.sleep(0.02)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        if self._wait:
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
         return self
+
+    def wait_ready(self) -> None:
+        """Wait until the models run. UserError if they don't."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while (self.status() or {}).get("state") != "ready":
+            self.check_alive()
+            if time.monotonic() > deadline_s:
+                raise UserError(self._last_words(f"the server was not ready after {self._timeout_s:.0f} s"), 1)
+            time.sleep(0.02)
+
+    def check_alive(self) -> None:
+        """UserError with the server's own words if it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            raise UserError(self._last_words(f"the server ended with status {self._process.returncode}"), 1)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,9 +153,18 @@ class OwnServer:
         return self._log.read().decode(errors="replace").strip()
 
     def resident_mb(self) -> float | None:
-        """Memory held by the server's processes together; None where /proc can't tell."""
-        kilobytes = [_resident_kb(pid) for pid in _family(self.pid)]
-        return round(sum(kilobytes) / 1024.0, 1) if any(kilobytes) else None
+        """Memory held by the server's processes together, pages that they share counted once; None without /proc."""
+        parts = self.resident_parts_mb()
+        return round(sum(parts.values()), 1) if any(parts.values()) else None
+
+    def resident_parts_mb(self) -> dict[str, float]:
+        """The same by process: control, worker, and whatever else they have started."""
+        worker = ((self.status() or {}).get("worker") or {}).get("pid")
+        names = {self.pid: "control", worker: "worker"}
+        parts: dict[str, float] = dict.fromkeys(("control", "worker", "other"), 0.0)
+        for pid in _family(self.pid):
+            parts[names.get(pid, "other")] += resident_kb(pid) / 1024.0
+        return {name: round(megabytes, 1) for name, megabytes in parts.items()}
 
     def _last_words(self, otherwise: str) -> str:
         lines = self.log().splitlines()
@@ -150,11 +182,13 @@ def _family(pid: int) -> list[int]:
     return pids
 
 
-def _resident_kb(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-    except OSError:
-        pass
+def resident_kb(pid: int) -> int:
+    """Proportional set size: a page that n processes share counts 1/n. Where that isn't told, all that is resident."""
+    for file, name in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+                if line.startswith(name):
+                    return int(line.split()[1])
+        except OSError:
+            continue
     return 0

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.bench import machine, signals
+from rtserver.bench import first_sound, machine, signals
 from rtserver.bench.own_server import OwnServer
 from rtserver.bench.stream_report import Miss, Stream, Turn, attribute, describe, line, rendering
 from rtserver.errors import UserError
@@ -83,7 +83,9 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
     options.check()
     models = [options.model, *([options.alternate_with] if options.alternate_with else [])]
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(OwnServer(models, options.port, arguments=options.server_arguments))
+        server = stack.enter_context(OwnServer(models, options.port, arguments=options.server_arguments, wait=False))
+        first_sound_s = first_sound.listen(options, server)
+        server.wait_ready()
         streams: dict[str, Stream] = {}
         for model, flood, seconds in plan(options):
             if model not in streams:
@@ -94,6 +96,7 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
             progress(line(turn))
         status = server.status() or {}
         resident_mb = server.resident_mb()
+        streams[options.model].first_sound_s = first_sound_s
         report = {**describe(options, streams[options.model]), "resident_mb": resident_mb}
         report["worker"] = status.get("worker", {})
         played_s = sum(turn.seconds for stream in streams.values() for turn in stream.turns)
@@ -101,7 +104,7 @@ def run_stream(options: StreamOptions, progress: Callable[[str], None] = lambda 
         report["device"] = report["worker"].get("device", "cpu")
         report["precision"] = report["worker"].get("precision", options.precision)
         if options.alternate_with:
-            report["alternate"] = {**describe(options, streams[options.alternate_with]), "first_sound_s": None}
+            report["alternate"] = describe(options, streams[options.alternate_with])
         if len(list(plan(options))) > 1:
             report["turns"] = [turn.summary() for stream in streams.values() for turn in stream.turns]
     report["machine"] = machine.describe()
@@ -180,10 +183,6 @@ def perform(
     ]
     misses = [miss for run in runs for miss in run.misses]
     stalls_ns = runs[0].stalls_ns
-    if stream.first_sound_s is None:
-        # The first block goes in when the server is ready for it; its translation sounds one latency later.
-        waited_s = (runs[0].started_ns - server.started_ns) / 1e9
-        stream.first_sound_s = waited_s + stream.latency.reported / options.rate_hz
     return Turn(
         stream.model,
         flood,
@@ -223,7 +222,6 @@ class _Run:
     misses: list[Miss]
     stalls_ns: npt.NDArray[np.int64]
     lateness_us: npt.NDArray[np.float64]
-    started_ns: int
 
 
 def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -> _Run:
@@ -246,7 +244,6 @@ def _drive(bridge: Any, source: signals.Audio, sizes: list[int], rate_hz: int) -
         ],
         np.stack([stalls_ns, stalls_ns + np.asarray(result["machine_stalls_ns"], np.int64)], axis=1),
         np.asarray(result["lateness_us"], np.float64),
-        int(result["start_ns"]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -48,7 +49,7 @@ def main(
 
 def _translate(options: StreamOptions, source: np.ndarray, what: str) -> tuple[Turn, dict[str, Any]]:
     """Play the clip through a server in real time; give what came out and the `bench stream` fields."""
-    from rtserver.bench import machine
+    from rtserver.bench import first_sound, machine
     from rtserver.bench.own_server import OwnServer, port_in_use
 
     port = options.port or 0
@@ -58,13 +59,15 @@ def _translate(options: StreamOptions, source: np.ndarray, what: str) -> tuple[T
             f" stop that program, or `make demo PORT={port + 1 if port < 65535 else port - 1}`"
         )
     print(f"starting   rtserver --model {options.model} --port {port}", flush=True)
-    with (
-        OwnServer([options.model], port, arguments=options.server_arguments) as server,
-        connect(options, options.model, server) as stream,
-    ):
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(OwnServer([options.model], port, arguments=options.server_arguments, wait=False))
+        first_sound_s = first_sound.listen(options, server)
+        server.wait_ready()
+        stream = stack.enter_context(connect(options, options.model, server))
+        stream.first_sound_s = first_sound_s
         latency = stream.latency.reported
         told = f"{latency} frames ({1000.0 * latency / RATE_HZ:.1f} ms) of latency"
-        print(f"connected  {told}, blocks of {BLOCK_FRAMES} at {RATE_HZ} Hz")
+        print(f"connected  first sound after {first_sound_s:.1f} s, {told}, blocks of {BLOCK_FRAMES} at {RATE_HZ} Hz")
         padded = np.pad(source, (0, latency + round(RING_OUT_S * RATE_HZ)))[:, None]
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(perform, options, stream, [np.ascontiguousarray(padded, np.float32)], server)
