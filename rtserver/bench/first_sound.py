@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rtserver.bench.stream import StreamOptions
 
 PATIENCE_S = 90.0
+ANSWER_S = 2.0  # for any answer, be it that models are still being loaded
 RETRY_S = 0.005  # between attempts while nobody listens yet
 
 
@@ -37,7 +38,7 @@ def listen(options: StreamOptions, server: OwnServer) -> float:
                 options.channels,
                 options.transport,
                 model=server.model_names[options.model],
-                wait_s=PATIENCE_S,
+                wait_s=ANSWER_S,
             )
             break
         except NoServer:
