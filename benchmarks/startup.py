@@ -80,7 +80,8 @@ def table(reports: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"Median (least to greatest) of {reports[0]['runs']} starts each; memory as the proportional set size, in which"
-        f" a page that n processes share counts 1/n. {where['processor']}, {where['cores']} cores, {where['system']},"
+        " a page that n processes share counts 1/n. The untrained pack brings no calibration: with an empty cache,"
+        f" making one is part of the start. {where['processor']}, {where['cores']} cores, {where['system']},"
         f" {reports[0]['isa']}, commit {where['commit']}, {stolen} stolen by the machine's host.",
     ]
     return "\n".join(lines)
@@ -115,7 +116,11 @@ def main() -> int:
     lines = table(reports)
     print(json.dumps({"startup": reports, "machine": machine.describe()}, indent=2) if asked.json else lines)
     if asked.write:
-        marked.replace(DOCUMENT, BEGIN, END, lines)
+        try:
+            marked.replace(DOCUMENT, BEGIN, END, lines)
+        except (OSError, ValueError) as error:
+            print(f"the table is not written: {error}", file=sys.stderr)
+            return 1
     late = [report["pack"] for report in reports if not kept(report)]
     if late:
         print(f"not within {PROMISED_S:g} s and {PROMISED_MB:g} MB: {', '.join(late)}", file=sys.stderr)

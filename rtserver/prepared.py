@@ -185,7 +185,7 @@ def _write(model: Model, place: Path) -> Path:
 
 
 def _make_own(place: Path) -> None:
-    """The folder, for its user only. OSError if it can't be had so."""
+    """The folder, for its user only. OSError if it can't be had, or is open to others: it may be more than a cache."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
     if os.name != "posix":
@@ -193,8 +193,8 @@ def _make_own(place: Path) -> None:
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise PermissionError(f"it is not a folder of user {os.geteuid()}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        place.chmod(0o700)
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise PermissionError("others may write there; make it mode 700")
 
 
 def prune(place: Path, newest: Path) -> None:

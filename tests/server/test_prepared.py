@@ -136,8 +136,6 @@ def test_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_folder_and_entry_are_private(cache: Path, pack: Path) -> None:
-    cache.mkdir(mode=0o777)
-    cache.chmod(0o777)
     before = os.umask(0)
     try:
         prepared.load(pack)
@@ -145,6 +143,16 @@ def test_folder_and_entry_are_private(cache: Path, pack: Path) -> None:
         os.umask(before)
     (entry,) = cache.iterdir()
     assert cache.stat().st_mode & 0o777 == 0o700 and entry.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_others_may_write_to_is_left_alone(
+    cache: Path, pack: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.mkdir()
+    cache.chmod(0o1777)
+    prepared.load(pack)
+    assert cache.stat().st_mode & 0o7777 == 0o1777 and not list(cache.iterdir())
+    assert "others may write there" in caplog.text
 
 
 # --- what can't be trusted ----------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def test_no_process_imports_torch_when_the_weights_are_prepared(
         modules = imported(server)
         assert {"numpy", "rtserver.worker.process", "rtserver.control.server"} <= modules
         assert ("torch" in modules) is not hit
+        assert not modules & {"onnx", "onnxruntime"}, "these are for GPUs"
     assert np.array_equal(*heard)
     assert np.array_equal(heard[0], pipeline.translate(model_file.load(tiny_pack), noise(8000), 16000, seed=4))
 
