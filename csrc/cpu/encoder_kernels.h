@@ -3,13 +3,13 @@
 // else.
 //
 // C channels and L latent channels, padded with zeros to whole vectors; k taps; T samples a hop. W: rows in a vector,
-// of floats or of int32 sums. A group: the columns that one operation takes at once, 1 of floats or 4 of bytes. A
-// matrix is cut into tiles of EncoderKernels::tile vectors of rows, and one of what is left; a tile is stored group by
-// group, a group vector by vector, [W, group] each.
+// of floats or of int32 sums. A group: the columns that one operation takes at once, 1 of floats, 2 of words or 4 of
+// bytes. A matrix is cut into tiles of EncoderKernels::tile vectors of rows, and one of what is left; a tile is stored
+// group by group, a group vector by vector, [W, group] each.
 //
 // Rows are samples. A ring of rows holds whole hops, so that the rows of a hop lie together; row n of a layer, counted
-// from the stream's beginning, is at n modulo the rows of the ring. A byte in memory is x + Int8::kOffset, x being from
-// -127 to 127 of what may be negative, else the value from 0 to 255 less 128.
+// from the stream's beginning, is at n modulo the rows of the ring. What a product of
+// int8 reads is in memory as x + shift: x from -127 to 127 where it may be negative, else from 0 to 255.
 #pragma once
 
 #include <cstddef>
@@ -64,11 +64,12 @@ struct EncoderMemory {
 };
 
 struct EncoderKernels {
-  int width;                                                     // W
-  int group;                                                     // columns
-  int tile;                                                      // vectors
-  std::size_t element_bytes;                                     // of weights and inputs
-  int offset;                                                    // Int8::kOffset
+  int width;                  // W
+  int group;                  // columns
+  int tile;                   // vectors
+  std::size_t element_bytes;  // of weights and inputs
+  int signed_shift;           // what is added in memory to numbers that may be negative,
+  int unsigned_shift;         // and to others
   void (*input)(const PackedEncoder&, EncoderMemory&) noexcept;  // samples to the first layer's rings
   void (*layer)(const PackedEncoder&, int layer, EncoderMemory&) noexcept;
   void (*project)(const PackedEncoder&, EncoderMemory&) noexcept;  // the last ring to mean and latent

@@ -13,6 +13,6 @@ constexpr int kTile = 2, kSamples = 6;  // of 16 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kAvx2EncoderKernels{kWidth, kGroup, kTile, sizeof(Element), 0, input, layer, project};
+extern const EncoderKernels kAvx2EncoderKernels{kWidth, kGroup, kTile, sizeof(Element), 0, 0, input, layer, project};
 }
 #endif

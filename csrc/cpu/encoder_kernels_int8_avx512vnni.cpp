@@ -2,6 +2,8 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include "cpu/int8_avx512vnni.h"
 //
+#include "cpu/encoder_bytes.h"
+//
 #include "cpu/encoder_kernels_int8.h"
 
 namespace rtengine {
@@ -13,7 +15,7 @@ constexpr int kTile = 4, kSamples = 6;  // of 32 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kAvx512VnniInt8EncoderKernels{kWidth,        kGroup, kTile, sizeof(Element),
-                                                          Int8::kOffset, input,  layer, project};
+extern const EncoderKernels kAvx512VnniInt8EncoderKernels{
+    kWidth, kGroup, kTile, sizeof(Element), Products::kSignedShift, Products::kUnsignedShift, input, layer, project};
 }
 #endif

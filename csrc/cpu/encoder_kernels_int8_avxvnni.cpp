@@ -6,6 +6,8 @@
 #endif
 #include "cpu/int8_avx2.h"
 //
+#include "cpu/encoder_bytes.h"
+//
 #include "cpu/encoder_kernels_int8.h"
 
 namespace rtengine {
@@ -17,7 +19,7 @@ constexpr int kTile = 2, kSamples = 6;  // of 16 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kAvxVnniInt8EncoderKernels{kWidth,        kGroup, kTile, sizeof(Element),
-                                                       Int8::kOffset, input,  layer, project};
+extern const EncoderKernels kAvxVnniInt8EncoderKernels{
+    kWidth, kGroup, kTile, sizeof(Element), Products::kSignedShift, Products::kUnsignedShift, input, layer, project};
 }
 #endif

@@ -2,6 +2,8 @@
 #if defined(__aarch64__) || defined(_M_ARM64)
 #include "cpu/int8_neon.h"
 //
+#include "cpu/encoder_bytes.h"
+//
 #include "cpu/encoder_kernels_int8.h"
 
 namespace rtengine {
@@ -13,7 +15,7 @@ constexpr int kTile = 4, kSamples = 4;  // of 32 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kNeonInt8EncoderKernels{kWidth,        kGroup, kTile, sizeof(Element),
-                                                    Int8::kOffset, input,  layer, project};
+extern const EncoderKernels kNeonInt8EncoderKernels{
+    kWidth, kGroup, kTile, sizeof(Element), Products::kSignedShift, Products::kUnsignedShift, input, layer, project};
 }
 #endif

@@ -3,6 +3,8 @@
 #define RTENGINE_NEONDOT
 #include "cpu/int8_neon.h"
 //
+#include "cpu/encoder_bytes.h"
+//
 #include "cpu/encoder_kernels_int8.h"
 
 namespace rtengine {
@@ -14,7 +16,7 @@ constexpr int kTile = 4, kSamples = 6;  // of 32 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kNeonDotInt8EncoderKernels{kWidth,        kGroup, kTile, sizeof(Element),
-                                                       Int8::kOffset, input,  layer, project};
+extern const EncoderKernels kNeonDotInt8EncoderKernels{
+    kWidth, kGroup, kTile, sizeof(Element), Products::kSignedShift, Products::kUnsignedShift, input, layer, project};
 }
 #endif

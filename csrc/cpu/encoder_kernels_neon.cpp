@@ -13,6 +13,6 @@ constexpr int kTile = 4, kSamples = 6;  // of 32 registers
 #include "cpu/encoder_kernels_vector.h"
 
 namespace rtengine {
-extern const EncoderKernels kNeonEncoderKernels{kWidth, kGroup, kTile, sizeof(Element), 0, input, layer, project};
+extern const EncoderKernels kNeonEncoderKernels{kWidth, kGroup, kTile, sizeof(Element), 0, 0, input, layer, project};
 }
 #endif

@@ -91,12 +91,6 @@ RTENGINE_INLINE void product(const PackedProduct& p, int c, int first, int last,
   });
 }
 
-template <class T>
-RTENGINE_INLINE T* row_of(T* memory, const EncoderRing& ring, std::int64_t row, int c) {
-  const std::size_t place = static_cast<std::size_t>(row % ring.rows);
-  return memory + ring.offset + place * static_cast<unsigned>(c);
-}
-
 // Rows of a ring from a sample `before` the hop on, sample by sample and cheaply: one comparison instead of a division.
 template <class T>
 struct RingRows {

@@ -63,8 +63,8 @@ class PackedEncoderWeights {
   PackedEncoderWeights(const PackedEncoderWeights&) = delete;
   PackedEncoderWeights& operator=(const PackedEncoderWeights&) = delete;
 
-  // What silence is in memory, of what a convolution reads.
-  int silence() const { return kernels.group == 1 ? 0 : config.pre_activation ? kernels.offset - 128 : kernels.offset; }
+  // Each byte of what a convolution reads as silence.
+  int silence() const { return config.pre_activation ? kernels.unsigned_shift : kernels.signed_shift; }
 
   const EncoderKernels& kernels;
   const EncoderConfig config;
@@ -150,7 +150,7 @@ class PackedEncoderWeights {
     to.weights = tiles<float>(taps, value);
   }
 
-  // signed_input: bytes of x in [-127, 127], else of 0 to 255.
+  // signed_input: of x in [-127, 127], else from 0 to 255.
   void pack(PackedProduct& to, const QuantizedProduct& from, int taps, bool signed_input) {
     to.taps = taps;
     to.bias = vector(from.bias, encoder.c);
@@ -161,9 +161,13 @@ class PackedEncoderWeights {
       for (int i = 0; i < from.rows; ++i) {
         std::int32_t sum = 0;
         for (int j = 0; j < from.columns; ++j) sum += from.at(i, j);
-        base[i] = sum * ((signed_input ? 0 : 128) - kernels.offset);
+        base[i] = -sum * (signed_input ? kernels.signed_shift : kernels.unsigned_shift);
       }
-    to.weights = tiles<std::int8_t>(taps, [&](int row, int column) { return from.at(row, column); });
+    const auto value = [&](int row, int column) { return from.at(row, column); };
+    if (kernels.element_bytes == 1)
+      to.weights = tiles<std::int8_t>(taps, value);
+    else
+      to.weights = tiles<std::int16_t>(taps, value);
   }
 
   std::vector<PackedEncoderLayer> layers_;
