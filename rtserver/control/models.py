@@ -8,7 +8,9 @@ Either way the worker maps the prepared file itself; only its path travels.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -112,6 +114,9 @@ def _read_and_send(pipe: Connection, path: Path, precision: str, keep: bool) -> 
         pipe.send(str(error))
     except Exception as error:
         pipe.send(f"{path} can't be read: {type(error).__name__}: {error}; is it a model of this version?")
+    pipe.close()
+    sys.stderr.flush()
+    os._exit(0)  # torch takes half a second to tidy up, and there is nothing left to tidy
 
 
 def prepare(path: Path, precision: str, keep: bool) -> _Prepared:
