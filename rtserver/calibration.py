@@ -8,7 +8,9 @@ Shapes: H hops, L latent channels, R residual channels, N samples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -66,16 +68,20 @@ def for_pack(model: Model) -> dict[str, Any]:
 
     Computes 34,240 samples of the encoder and 10,240 of every decoder in fp32.
     """
-    of_encoder = encoder_ranges(model, [heard()])
-    if model.calibration.get("decoders"):
-        source = f"{model.calibration['source']}; the encoder: {SOURCE_OF_ENCODER}"
-        return {**model.calibration, "encoder": of_encoder, "source": source}
-    latents, codes = hear(open_encoder(model), clip(), model)
-    ranges = {
-        name: np.float32(HEADROOM) * _engine.Decoder(model.decoder_config(name), weights).input_ranges(latents, codes)
-        for name, weights in model.decoders.items()
-    }
-    return {"version": CALIBRATION_VERSION, "decoders": ranges, "encoder": of_encoder, "source": SOURCE}
+
+    def of_decoder(name: str) -> FloatArray:
+        engine = _engine.Decoder(model.decoder_config(name), model.decoders[name])
+        found: FloatArray = np.float32(HEADROOM) * engine.input_ranges(latents, codes)
+        return found
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the engine releases the interpreter
+        encoder = pool.submit(encoder_ranges, model, [heard()])
+        if model.calibration.get("decoders"):
+            source = f"{model.calibration['source']}; the encoder: {SOURCE_OF_ENCODER}"
+            return {**model.calibration, "encoder": encoder.result(), "source": source}
+        latents, codes = hear(open_encoder(model), clip(), model)
+        ranges = dict(zip(model.decoders, pool.map(of_decoder, model.decoders), strict=True))
+        return {"version": CALIBRATION_VERSION, "decoders": ranges, "encoder": encoder.result(), "source": SOURCE}
 
 
 def encoder_ranges(model: Model, pieces: Sequence[FloatArray]) -> dict[str, FloatArray]:
