@@ -54,7 +54,8 @@ def listen(options: StreamOptions, server: OwnServer) -> float:
             block = noise.uniform(-0.3, 0.3, (frames, options.channels)).astype(np.float32)
             if np.any(bridge.process(block)):
                 return time.monotonic() - server.started_ns / 1e9
-            due_s = max(due_s + frames / options.rate_hz, time.monotonic())  # late, as after a dropout: never in a burst
+            # Late, it drops time as a sound card does, instead of catching up in a burst.
+            due_s = max(due_s + frames / options.rate_hz, time.monotonic())
             time.sleep(max(0.0, due_s - time.monotonic()))
     raise UserError(
         f"nothing was heard of {options.model} for {PATIENCE_S:.0f} s; `rtserver doctor` looks for the cause"
