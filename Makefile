@@ -8,7 +8,7 @@ PORT ?= 9000
 MINUTES ?= 10
 export PYTHON
 
-.PHONY: help setup demo test bench soak format lint clean
+.PHONY: help setup demo test bench sanitize soak format lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: setup  ## the whole test suite
 
 bench: setup  ## decoder, encoder and the whole path of audio, measured on this machine
 	@$(BIN)/python -m benchmarks
+
+sanitize: setup  ## the engine under Valgrind and the sanitizers, on other processors under qemu (minutes)
+	@RTSERVER_VALGRIND=1 $(BIN)/python -m pytest tests/parity/test_decoder_program.py -rs
 
 soak: setup  ## MINUTES=10 of the instrument, minute by minute beside identity16k, every miss with its cause
 	@$(BIN)/rtserver bench stream --model piano.pt --alternate-with identity16k --seconds $$(( 60 * $(MINUTES) ))
