@@ -123,8 +123,9 @@ struct Int8Kernels {
 extern const Int8Kernels kAvx2Int8Kernels;
 extern const Int8Kernels kAvxVnniInt8Kernels;
 extern const Int8Kernels kAvx512VnniInt8Kernels;
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(_M_ARM64)
 extern const Int8Kernels kNeonInt8Kernels;
+extern const Int8Kernels kNeonDotInt8Kernels;
 #endif
 
 }  // namespace rtengine

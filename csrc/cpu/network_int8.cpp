@@ -20,6 +20,9 @@ const Int8Kernels& kernels_of(Isa isa) {
   if (isa == Isa::kAvx512Vnni) return kAvx512VnniInt8Kernels;
   if (isa == Isa::kAvxVnni) return kAvxVnniInt8Kernels;
   if (isa == Isa::kAvx2) return kAvx2Int8Kernels;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+  if (isa == Isa::kNeonDot) return kNeonDotInt8Kernels;
+  if (isa == Isa::kNeon) return kNeonInt8Kernels;
 #endif
   throw std::logic_error(std::string("no int8 kernels for ") + isa_name(isa));
 }

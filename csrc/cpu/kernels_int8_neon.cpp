@@ -1,0 +1,10 @@
+// The int8 kernels for NEON as every processor of this architecture has it.
+#if defined(__aarch64__) || defined(_M_ARM64)
+#include "cpu/int8_neon.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kNeonInt8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+}
+#endif

@@ -1,0 +1,11 @@
+// The int8 kernels for NEON with dot products.
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define RTENGINE_NEONDOT
+#include "cpu/int8_neon.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kNeonDotInt8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+}
+#endif
