@@ -1,6 +1,6 @@
-// Runs the engine's sample loop and reports what it asked of the C library and of the kernel: one line
-// "allocations=N locks=N codes=N". Linux only. Between arm() and disarm() every malloc, free and mutex lock of the
-// process is counted, and the kernel allows read, write and exit only: any other system call ends the process by
+// Runs the engine's loops over samples and hops and reports what it asked of the C library and of the kernel: one line
+// "allocations=N locks=N codes=N latents=N". Linux only. Between arm() and disarm() every malloc, free and mutex lock
+// of the process is counted, and the kernel allows read, write and exit only: any other system call ends the process by
 // signal 9.
 //
 // usage: engine_allocation ISA PRECISION [none|new|malloc|lock|syscall]; the third plants a fault, to show that it is
@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "cpu/decoder.h"
+#include "cpu/encoder.h"
 
 extern "C" {
 void* __libc_malloc(std::size_t);
@@ -131,6 +132,38 @@ std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa, co
   return std::make_shared<const rtengine::Decoder>(config, tensors, isa, precision, ranges);
 }
 
+// An encoder of small random weights that looks ahead, so that masks and waiting hops are on the path.
+std::shared_ptr<const rtengine::Encoder> make_encoder(const std::string& isa, const std::string& precision) {
+  rtengine::EncoderConfig config;
+  config.blocks = 2, config.layers = 4, config.channels = 24, config.causal = false;
+  config.latent_channels = 5, config.hop_samples = 40;
+  const std::int64_t c = 24;
+  rtengine::TensorViews tensors;
+  std::vector<std::vector<float>> storage;
+  unsigned state = 1;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    std::size_t count = 1;
+    for (const std::int64_t n : shape) count *= static_cast<std::size_t>(n);
+    std::vector<float>& values = storage.emplace_back(count);
+    for (float& value : values)
+      value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-26f - 0.125f;
+    tensors[name] = {std::move(shape), values.data()};
+  };
+  const auto add_convolution = [&](const std::string& name, std::int64_t out, std::int64_t in, std::int64_t kernel) {
+    add(name + ".weight", {out, in, kernel});
+    add(name + ".bias", {out});
+  };
+  add_convolution("input", c, 1, 3);
+  for (int i = 0; i < config.total_layers(); ++i) {
+    add_convolution("layers." + std::to_string(i) + ".dilated", c, c, 3);
+    add_convolution("layers." + std::to_string(i) + ".mix", c, c, 1);
+  }
+  add_convolution("latent", 5, c, 1);
+  const std::vector<float> loud(400, 0.5f);
+  const rtengine::EncoderRanges ranges = rtengine::Encoder(config, tensors, isa).ranges(loud.data(), 10);
+  return std::make_shared<const rtengine::Encoder>(config, tensors, isa, precision, ranges);
+}
+
 // The codes of three hops, `step` samples a call.
 std::vector<std::uint8_t> generate_by(int step, const std::shared_ptr<const rtengine::Decoder>& decoder) {
   rtengine::Slot slot(decoder, 3);
@@ -168,7 +201,9 @@ int main(int argc, char** argv) {
   }  // finds the real function before it counts
   std::vector<std::uint8_t> codes(40);
   std::vector<float> latent(5, 0.5f);
-  int generated = 0;
+  rtengine::EncoderStream stream(make_encoder(isa, precision));
+  const std::vector<float> hop_samples(40, 0.25f);
+  int generated = 0, encoded = 0;
 
   prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
   armed = true;
@@ -182,12 +217,15 @@ int main(int argc, char** argv) {
       generated += n;
     }
     if (hop == 5) plant(fault, mutex);
+    if (hop == 10) stream.reset();
+    encoded += stream.step(hop_samples.data()) != nullptr;
   }
+  while (stream.finish()) ++encoded;
   armed = false;
 
   char line[100];
-  const int length =
-      std::snprintf(line, sizeof line, "allocations=%d locks=%d codes=%d\n", allocations, locks, generated);
+  const int length = std::snprintf(line, sizeof line, "allocations=%d locks=%d codes=%d latents=%d\n", allocations,
+                                   locks, generated, encoded);
   const bool written = write(1, line, static_cast<std::size_t>(length)) == length;
   syscall(SYS_exit, written ? 0 : 1);  // exit_group isn't allowed any more
 }
