@@ -122,7 +122,7 @@ RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_u
         [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(slot + n, v, sums); });
     slot += N;
   };
-  for (; count - slot >= 4;) group(Index<4>{});
+  while (count - slot >= 4) group(Index<4>{});
   if (count - slot >= 2) group(Index<2>{});
   if (count - slot >= 1) group(Index<1>{});
 }
