@@ -35,7 +35,8 @@ inline constexpr int kAheadSamples = 16;   // most samples whose past taps are c
 // for nothing while z, and then the next layer's input, come out of their long chains of dependent operations.
 struct Int8Layer {
   int dilation = 1;
-  int ahead = 1;                           // samples whose past taps are computed at once: min(dilation, kAheadSamples)
+  int ahead = 1;  // samples whose past taps are computed at once: min(dilation, kAheadSamples)
+  int ahead_log2 = 0;
   std::size_t history = 0;                 // where the ring [dilation, R] starts in Int8Slot::histories
   std::size_t past_sums = 0;               // where the ring [ahead, 2R] starts in Int8Slot::past_sums
   const float* scale = nullptr;            // [2R] of `now` and `past`

@@ -165,6 +165,7 @@ struct PastPart {
   PastPart(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m)
       : r(d.r),
         samples(layer.ahead),
+        samples_log2(layer.ahead_log2),
         turn(static_cast<int>(m.position & static_cast<unsigned>(layer.ahead - 1))),
         next(m.position + 1),
         dilation_mask(static_cast<unsigned>(layer.dilation - 1)),
@@ -181,7 +182,7 @@ struct PastPart {
            ((next + static_cast<unsigned>(sample)) & static_cast<unsigned>(samples - 1)) * 2 * static_cast<unsigned>(r);
   }
 
-  int r, samples, turn;
+  int r, samples, samples_log2, turn;
   std::uint64_t next;
   std::uint64_t dilation_mask;
   const std::uint8_t* history;  // [dilation, R]
@@ -228,7 +229,7 @@ RTENGINE_INLINE void past_rows(const PastPart& part) {
   constexpr int kMost = Int8::kSums / (K * kPerUnit) > 0 ? Int8::kSums / (K * kPerUnit) : 1;
   constexpr int U = at_most(kMost, 8);
   const int units = 2 * part.r / kUnitRows;
-  const int first = part.turn * units / part.samples, last = (part.turn + 1) * units / part.samples;
+  const int first = part.turn * units >> part.samples_log2, last = (part.turn + 1) * units >> part.samples_log2;
   for (int sample = 0; sample < part.samples; sample += K) {
     int unit = first;
     for (; last - unit >= U; unit += U) past_block<U, K>(part, unit, sample);
@@ -294,7 +295,7 @@ template <int N, class Finish>
 RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int first,
                                    const Finish& finish) {
   const int pair = part.turn * (2 * part.r / kUnitRows) + first;
-  const int unit = pair / part.samples, sample = pair % part.samples;
+  const int unit = pair >> part.samples_log2, sample = pair & (part.samples - 1);
   if (part.samples >= N)
     mix_with_past<N, 1>(tile, z, part, unit, sample, finish);
   else if (part.samples == 4)

@@ -1,6 +1,7 @@
 #include "cpu/network_int8.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -82,6 +83,7 @@ class PackedInt8 {
       Int8Layer& to = layers_[static_cast<std::size_t>(i)];
       to.dilation = from.dilation;
       to.ahead = std::min(from.dilation, kAheadSamples);
+      to.ahead_log2 = std::countr_zero(static_cast<unsigned>(to.ahead));
       to.history = std::exchange(history_bytes, history_bytes + static_cast<std::size_t>(from.dilation) * r);
       to.past_sums = std::exchange(past_sums, past_sums + static_cast<std::size_t>(to.ahead) * 2 * r);
       to.scale = vector<float>(2 * r, 2 * r, [&](int j) {
