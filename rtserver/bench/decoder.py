@@ -7,7 +7,6 @@ of the third is shorter than a scheduler's turn, and its median leaves them out 
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -75,7 +74,7 @@ def run(
 ) -> dict[str, Any]:
     """Generate back to back for about `seconds`: a preset with random weights (default `live`), or a pack's decoder.
 
-    layers: in all; channels: residual and skip; slots: streams at once, each on a thread of its own; device: "auto" or
+    layers: in all; channels: residual and skip; slots: streams at once, all on one core; device: "auto" or
     "cpu". Gives the fields of `bench decoder --json`. torch_times_realtime and speedup_over_torch are None, with the
     reason on standard error, where the PyTorch definitions are not at hand.
     """
@@ -91,7 +90,7 @@ def run(
         raise UserError(f"{error}") from error
 
     torch_sample = _torch_sampler(subject)
-    with ThreadPoolExecutor(slots) as pool:
+    with ThreadPoolExecutor(1) as pool:
         engine_round = _engine_round(decoder, slots, pool)
         rounds = _interleave(decoder, engine_round, torch_sample, seconds)
 
@@ -171,26 +170,26 @@ def _arrange(layers: int) -> tuple[int, int]:
 
 
 def _engine_round(decoder: _engine.Decoder, slots: int, pool: ThreadPoolExecutor) -> Callable[[], float]:
-    """A function that runs every slot for a moment and gives the seconds of one sample of one slot.
+    """A function that runs every slot for a moment, all on one core, and gives the seconds of one sample of one slot.
 
-    Slots beyond the number of cores share these, and take as much longer.
+    Slots go together as the renderer takes them: up to MOST_TOGETHER with one reading of the weights.
     """
     opened = [decoder.open_slot(seed) for seed in range(slots)]
+    groups = [opened[i : i + _engine.MOST_TOGETHER] for i in range(0, slots, _engine.MOST_TOGETHER)]
     rng = np.random.default_rng(2)
-    rounds = max(1.0, slots / (os.cpu_count() or 1))
 
-    def play(slot: _engine.Slot, latents: npt.NDArray[np.float32]) -> float:
+    def play(latents: list[npt.NDArray[np.float32]]) -> float:
         started_s = time.thread_time()
-        slot.generate(latents)
+        for group, given in zip(groups, latents, strict=True):
+            _engine.generate_together(group, given)
         return time.thread_time() - started_s
 
     def play_all(hops: int) -> float:
-        latents = rng.standard_normal((hops, decoder.latent_channels)).astype(np.float32)
-        running = [pool.submit(play, slot, latents) for slot in opened]
-        taken_s = [done.result() for done in running]
-        return rounds * float(np.mean(taken_s)) / (hops * decoder.hop_samples)
+        shapes = [(len(group), hops, decoder.latent_channels) for group in groups]
+        latents = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+        return pool.submit(play, latents).result() / (hops * decoder.hop_samples)
 
-    play_all(1)  # touches the memory and starts the threads
+    play_all(1)  # touches the memory and starts the thread
     hops = max(1, round(ENGINE_ROUND_S / (play_all(1) * decoder.hop_samples)))
     return lambda: play_all(hops)
 

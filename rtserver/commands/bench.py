@@ -38,7 +38,7 @@ def decoder(
     layers: Annotated[Optional[int], typer.Option(min=1, help="Other than the preset's.")] = None,  # noqa: UP045
     channels: Annotated[Optional[int], typer.Option(min=1, help="Other than the preset's.")] = None,  # noqa: UP045
     precision: Precision = "auto",
-    slots: Annotated[int, typer.Option(min=1, help="Streams generated side by side.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, help="Streams at once, all on one core.")] = 1,
     device: Device = "cpu",
     json_output: AsJson = False,
 ) -> None:
