@@ -52,15 +52,6 @@ RTENGINE_INLINE void prefetch(const void* from, int units) {
   for (int i = 0; i < units; ++i) RTENGINE_PREFETCH(line + i * kUnitBytes);
 }
 
-// The processor reads a stream ahead only as long as it is read: after a hundred cycles of other work it would stand
-// still. So that work brings in the weights that come after it, N lines with its v-th step, about as fast as they can
-// come.
-template <int N>
-RTENGINE_INLINE void read_ahead(const std::int8_t* next, int v) {
-  unroll<N>([&](auto n)
-                RTENGINE_LAMBDA { RTENGINE_PREFETCH(reinterpret_cast<const char*>(next) + (v * N + n.value) * 64); });
-}
-
 // Calls run(first unit, units in tile, weights) for each tile of a matrix [16 units, columns].
 template <class Run>
 RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns, const Run& run) {
@@ -252,9 +243,9 @@ void add_past(const PastPart& part) noexcept {
 
 // One tile of N units of the 1x1 products of one slot, and beside it as many sums of the past taps: those of U units
 // from `unit` on, for N / U samples from `sample` on.
-template <int N, int U, class Finish>
+template <int N, int U, class Between, class Finish>
 RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int unit,
-                                   int sample, const Finish& finish) {
+                                   int sample, const Between& between, const Finish& finish) {
   static_assert(kPerUnit == 1 || !Int8::kFused);
   constexpr int K = N / U;
   const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
@@ -267,43 +258,67 @@ RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* 
     const Int base = Int8::load(part.base + (unit + u.value) * kUnitRows);
     unroll<K>([&](auto k) RTENGINE_LAMBDA { past[k.value][u.value] = base; });
   });
-  for (int j = 0; j < part.r; j += 4) {
-    const Int8::Operand operand = Int8::operand(z + j);
-    Int weights[U];
-    unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
-    unroll<N>([&](auto n) RTENGINE_LAMBDA {
-      sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kUnitBytes));
-    });
-    unroll<K>([&](auto k) RTENGINE_LAMBDA {
-      const Int8::Operand input = Int8::operand(x[k.value] + j);
-      unroll<U>([&](auto u) RTENGINE_LAMBDA {
-        past[k.value][u.value] = Int8::dot(past[k.value][u.value], input, weights[u.value]);
+  for (int quarter = 0, j = 0; quarter < 4; ++quarter) {
+    for (const int end = j + part.r / 4; j < end; j += 4) {
+      const Int8::Operand operand = Int8::operand(z + j);
+      Int weights[U];
+      unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
+      unroll<N>([&](auto n) RTENGINE_LAMBDA {
+        sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kUnitBytes));
       });
-    });
-    tile += N * kUnitBytes;
-    w += kUnitBytes;
+      unroll<K>([&](auto k) RTENGINE_LAMBDA {
+        const Int8::Operand input = Int8::operand(x[k.value] + j);
+        unroll<U>([&](auto u) RTENGINE_LAMBDA {
+          past[k.value][u.value] = Int8::dot(past[k.value][u.value], input, weights[u.value]);
+        });
+      });
+      tile += N * kUnitBytes;
+      w += kUnitBytes;
+    }
+    between(quarter);
   }
   unroll<K>([&](auto k) RTENGINE_LAMBDA {
     std::int32_t* row = part.sums_of(sample + k.value);
     unroll<U>([&](auto u) RTENGINE_LAMBDA { Int8::store(row + (unit + u.value) * kUnitRows, past[k.value][u.value]); });
   });
-  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value], tile); });
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value]); });
 }
 
 // The same, beginning with the `first`-th of all pairs of a unit and a sample that this sample's part has.
-template <int N, class Finish>
+template <int N, class Between, class Finish>
 RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int first,
-                                   const Finish& finish) {
+                                   const Between& between, const Finish& finish) {
   const int pair = part.turn * (2 * part.r / kUnitRows) + first;
   const int unit = pair >> part.samples_log2, sample = pair & (part.samples - 1);
   if (part.samples >= N)
-    mix_with_past<N, 1>(tile, z, part, unit, sample, finish);
+    mix_with_past<N, 1>(tile, z, part, unit, sample, between, finish);
   else if (part.samples == 4)
-    mix_with_past<N, (N > 4 ? N / 4 : 1)>(tile, z, part, unit, sample, finish);
+    mix_with_past<N, (N > 4 ? N / 4 : 1)>(tile, z, part, unit, sample, between, finish);
   else if (part.samples == 2)
-    mix_with_past<N, N / 2>(tile, z, part, unit, sample, finish);
+    mix_with_past<N, N / 2>(tile, z, part, unit, sample, between, finish);
   else
-    mix_with_past<N, N>(tile, z, part, unit, sample, finish);
+    mix_with_past<N, N>(tile, z, part, unit, sample, between, finish);
+}
+
+// The products of one tile of 8 units of the current taps with x, and between(quarter) after each quarter of the
+// columns.
+template <class Between, class Finish>
+RTENGINE_INLINE void now_tile(const std::int8_t* tile, const std::uint8_t* x, int columns, const Between& between,
+                              const Finish& finish) {
+  constexpr int N = kTileUnits * kPerUnit;
+  Int sums[N];
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = Int8::zero(); });
+  for (int quarter = 0, j = 0; quarter < 4; ++quarter) {
+    for (const int end = j + columns / 4; j < end; j += 4) {
+      const Int8::Operand operand = Int8::operand(x + j);
+      unroll<N>([&](auto n) RTENGINE_LAMBDA {
+        sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kVectorBytes));
+      });
+      tile += kTileUnits * kUnitBytes;
+    }
+    between(quarter);
+  }
+  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value]); });
 }
 
 // Conditioning as a start of the integer sums: `columns` of latent [L, 16 units] with bias, rounded.
@@ -327,11 +342,10 @@ void begin_hop(const Int8Decoder& d, Int8Slot& m) noexcept {
 }
 
 // z of the channels whose gates and contents are `units` units from `first_unit` on.
-RTENGINE_INLINE void gate_rows(const Int8Slot& m, int z_offset, int first_unit, int units, const std::int8_t* next) {
+RTENGINE_INLINE void gate_rows(const Int8Slot& m, int z_offset, int first_unit, int units) {
   for (int u = first_unit; u < first_unit + units; u += 2)
     for (int i = 0; i < kPerUnit; ++i) {
       const float* pair = m.gated + u * kUnitRows + i * kWidth;
-      read_ahead<8>(next, (u - first_unit) / 2 * kPerUnit + i);
       const Float z = gate(Simd::load(pair), Simd::load(pair + kUnitRows));
       const Int rounded = Int8::round(Simd::multiply(z, Simd::broadcast(static_cast<float>(kGreatest8))));
       Int8::store_bytes(m.z + z_offset + u / 2 * kUnitRows + i * kWidth,
@@ -399,26 +413,6 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
       const std::size_t place = m.position & static_cast<unsigned>(layer.ahead - 1);
       return m.past_sums + layer.past_sums + place * 2 * static_cast<unsigned>(d.r);
     };
-    each_tile(layer.now, units, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-      for (int n = 0; n < count; ++n) {
-        prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
-        prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
-      }
-      tile_product<1>(
-          tile, first, tile_units, d.r, count,
-          [&](int n, int) RTENGINE_LAMBDA { return current_input(d, layer, *slots[n]); },
-          [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); },
-          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
-            const Int8Slot& m = *slots[n];
-            const Int base = Int8::load(m.base + i * 2 * d.r + v * kWidth);
-            const Int sum = Int8::add(sums[0], Int8::add(base, Int8::load(past_row(m) + v * kWidth)));
-            const Float scale = Simd::load(layer.scale + v * kWidth);
-            Simd::store(m.gated + v * kWidth, Simd::multiply(Int8::to_float(sum), scale));
-          });
-      const std::int8_t* after = tile + tile_units * d.r * kUnitRows;
-      for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units, after);
-    });
-
     const MixRows rows = mix_rows(d, i);
     const auto finish_residual = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
       const int row = rows.skip_before + v * kWidth;
@@ -434,29 +428,57 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
       Simd::store(skip, Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(skip)));
     };
     const int after_residual = rows.skip_before + rows.residual;
+    const auto finish_now = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
+      const Int base = Int8::load(m.base + i * 2 * d.r + v * kWidth);
+      const Float value = Int8::to_float(Int8::add(sum, Int8::add(base, Int8::load(past_row(m) + v * kWidth))));
+      Simd::store(m.gated + v * kWidth, Simd::multiply(value, Simd::load(layer.scale + v * kWidth)));
+    };
+    // What ends a product is a long chain of dependent operations, so it is spread over the loop of the next product
+    // that does not wait for it: gates of the first tile in the second, of the second in the first half of the skip
+    // product, the next layer's input in the second half.
     if constexpr (Int8::kFused) {
       if (count == 1 && d.r == 128 && d.s == 128 && i > 0 && rows.residual > 0) {
         const Int8Slot& m = *slots[0];
         const PastPart part(d, layer, m);
-        const std::uint8_t* z = m.z + (i & 1) * d.r;
-        const std::uint8_t* z_before = m.z + (~i & 1) * d.r;
-        mix_with_past<4>(layer.mix, z_before, part, 8, [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
-          read_ahead<2>(next, v);
-          finish_skip(m, v, 0, sum);
-        });
-        mix_with_past<8>(layer.mix + 64 * 128, z, part, 0,
-                         [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
-                           read_ahead<4>(next, v);
-                           finish_residual(m, v, sum);
-                         });
-        mix_with_past<4>(layer.mix + 192 * 128, z_before, part, 12,
-                         [&](int v, Int sum, const std::int8_t* next) RTENGINE_LAMBDA {
-                           read_ahead<2>(next, v);
-                           finish_skip(m, v, 192, sum);
-                         });
+        const int z_now = (i & 1) * d.r, z_before = (~i & 1) * d.r;
+        const std::uint8_t* x = current_input(d, layer, m);
+        std::int32_t residual[128];
+        const auto nothing = [](int) RTENGINE_LAMBDA {};
+        prefetch(past_row(m), 16);
+        prefetch(m.base + i * 2 * d.r, 16);
+        now_tile(layer.now, x, 128, nothing, [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, v, sum); });
+        now_tile(
+            layer.now + 128 * 128, x, 128, [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 2 * quarter, 2); },
+            [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, 8 + v, sum); });
+        mix_with_past<4>(
+            layer.mix, m.z + z_before, part, 8,
+            [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 8 + 2 * quarter, 2); },
+            [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 0, sum); });
+        mix_with_past<8>(layer.mix + 64 * 128, m.z + z_now, part, 0, nothing,
+                         [&](int v, Int sum) RTENGINE_LAMBDA { Int8::store(residual + v * kWidth, sum); });
+        mix_with_past<4>(
+            layer.mix + 192 * 128, m.z + z_before, part, 12,
+            [&](int quarter) RTENGINE_LAMBDA {
+              finish_residual(m, 2 * quarter, Int8::load(residual + 2 * quarter * kWidth));
+              finish_residual(m, 2 * quarter + 1, Int8::load(residual + (2 * quarter + 1) * kWidth));
+            },
+            [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 192, sum); });
         continue;
       }
     }
+    each_tile(layer.now, units, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+      for (int n = 0; n < count; ++n) {
+        prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
+        prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
+      }
+      tile_product<1>(
+          tile, first, tile_units, d.r, count,
+          [&](int n, int) RTENGINE_LAMBDA { return current_input(d, layer, *slots[n]); },
+          [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); },
+          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_now(*slots[n], v, sums[0]); });
+      for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units);
+    });
+
     const auto no_start = [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); };
     const auto skip_part = [&](int offset, int row_count) RTENGINE_LAMBDA {
       product<1>(
