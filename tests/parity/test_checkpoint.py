@@ -20,7 +20,7 @@ from models.decoder import Decoder
 from models.encoder import Encoder
 from rtserver import model_file, safe_load
 from rtserver.errors import UserError
-from rtserver.model_check import decoder_shapes, encoder_shapes
+from rtserver.model_check import decoder_shapes, encoder_range_shapes, encoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, EncoderConfig, ModelConfig
 
 CONFIG = ModelConfig(
@@ -277,9 +277,16 @@ def dropper(*path: str) -> Callable[[dict[str, Any]], None]:
 RANGES: dict[str, Any] = {
     "version": 1,
     "decoders": {"piano": torch.rand(3, 8), "cello": torch.rand(3, 8)},
-    "encoder": {"input": torch.rand(3)},
+    "encoder": {name: torch.rand(shape) for name, shape in encoder_range_shapes(CONFIG.encoder).items()},
     "source": "a test",
 }
+
+
+def encoder_ranges_with(value: float) -> dict[str, torch.Tensor]:
+    """Ranges of the encoder, those of `hidden` all `value`."""
+    ranges: dict[str, torch.Tensor] = RANGES["encoder"]
+    return {**ranges, "hidden": torch.full_like(ranges["hidden"], value)}
+
 
 BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "other format": (setter("format", value="somebody-9"), "format 'somebody-9', expected 'rtserver-model-1'"),
@@ -324,12 +331,12 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         "has shape 4x8, expected 3x8",
     ),
     "calibration nan": (
-        setter("calibration", value={**RANGES, "encoder": {"x": torch.tensor([float("nan")])}}),
-        "encoder x holds NaN",
+        setter("calibration", value={**RANGES, "encoder": encoder_ranges_with(float("nan"))}),
+        "encoder hidden holds NaN",
     ),
     "calibration negative": (
-        setter("calibration", value={**RANGES, "encoder": {"x": -torch.ones(2)}}),
-        "x holds negative numbers",
+        setter("calibration", value={**RANGES, "encoder": encoder_ranges_with(-1.0)}),
+        "hidden holds negative numbers",
     ),
     "calibration source": (setter("calibration", value={**RANGES, "source": 3}), "source must be a text"),
 }
