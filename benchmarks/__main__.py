@@ -1,4 +1,4 @@
-"""`make bench`: decoder, encoder, the whole path of audio and a start, shown and kept in out/bench.json."""
+"""`make bench`: decoder, encoder, the path of audio, every kernel and a start, shown and kept in out/bench.json."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import performance
 from rtserver import model_file
 
 OUT = Path("out/bench.json")
@@ -44,11 +45,22 @@ def main() -> int:
             continue
         reports[name] = json.loads(done.stdout)
         print(_line(reports[name]), flush=True)
-    status |= _startup(reports)
+    status |= _kernels(reports) | _startup(reports)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(reports, indent=2) + "\n")
     print(f"every figure: {OUT}")
     return status
+
+
+def _kernels(reports: dict[str, Any]) -> int:
+    """The decoder's kernels, slots, layers and channels; the exit status."""
+    print("kernels: python -m benchmarks.performance", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "benchmarks.performance", "--json", "--seconds", "1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.stdout:
+        reports["kernels"] = json.loads(done.stdout)
+        print(performance.markdown(reports["kernels"]["tables"]), flush=True)
+    return done.returncode
 
 
 def _startup(reports: dict[str, Any]) -> int:
