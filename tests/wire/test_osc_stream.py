@@ -1,155 +1,28 @@
-"""Remote audio over 127.0.0.1: a bridge, its link, a hub and a worker session, and a network that misbehaves between.
-
-Offline bridges wait for every block, so these tests don't depend on the machine's speed.
-"""
+"""Remote audio over 127.0.0.1, end to end: what a bridge hears through its link, whatever the network does."""
 
 from __future__ import annotations
 
 import random
-import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rtserver import _engine
-from rtserver.latency import LatencyParts, compute
-
-KEY = b"correct horse battery staple"
-RATE = 48000
-BLOCK = 128
-SESSION = 5
-Audio = NDArray[np.float32]
-Fate = Callable[[bytes, random.Random], list[tuple[float, bytes]]]  # datagram -> (delay in seconds, datagram) ...
-
-
-def noise(frames: int, channels: int = 1) -> Audio:
-    random_ = np.random.default_rng(7)
-    return (0.3 * random_.standard_normal((frames, channels))).astype(np.float32)
-
-
-class Network:
-    """A UDP relay between link and hub that drops, doubles, delays or bends what passes."""
-
-    def __init__(self, hub_port: int, up: Fate | None = None, down: Fate | None = None) -> None:
-        self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.front.bind(("127.0.0.1", 0))
-        self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.back.connect(("127.0.0.1", hub_port))
-        self.port: int = self.front.getsockname()[1]
-        self.up, self.down = up, down
-        self.sent_up: list[bytes] = []
-        self.client: tuple[str, int] | None = None
-        self.random = random.Random(1)
-        self.closing = False
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        waiting: list[tuple[float, bool, bytes]] = []
-        while not self.closing:
-            timeout = 0.02 if not waiting else max(0.0, min(w[0] for w in waiting) - time.monotonic())
-            for ready in select.select([self.front, self.back], [], [], min(timeout, 0.02))[0]:
-                try:
-                    datagram, sender = ready.recvfrom(2048)
-                except OSError:
-                    continue
-                going_up = ready is self.front
-                if going_up:
-                    self.client = sender
-                    self.sent_up.append(datagram)
-                fate = self.up if going_up else self.down
-                for delay, piece in fate(datagram, self.random) if fate else [(0.0, datagram)]:
-                    waiting.append((time.monotonic() + delay, going_up, piece))
-            now = time.monotonic()
-            for item in [w for w in waiting if w[0] <= now]:
-                waiting.remove(item)
-                if item[1]:
-                    self.back.send(item[2])
-                elif self.client:
-                    self.front.sendto(item[2], self.client)
-
-    def close(self) -> None:
-        self.closing = True
-        self.thread.join()
-        self.front.close()
-        self.back.close()
-
-
-class Rig:
-    """Everything of a remote session, in one process."""
-
-    def __init__(
-        self,
-        kind: str = "loopback",
-        channels: int = 1,
-        block: int = BLOCK,
-        key: bytes | None = None,
-        jitter_ms: float = 20.0,
-        up: Fate | None = None,
-        down: Fate | None = None,
-        hub_key: bytes | None = None,
-    ) -> None:
-        self.parts: LatencyParts = compute(RATE, block, 160, 0, "studio", jitter_ms=jitter_ms, probe=kind)
-        geometry = {
-            "session": SESSION,
-            "sample_rate_hz": RATE,
-            "max_block_frames": block,
-            "channels": channels,
-            "latency": self.parts.to_dict(),
-            "transport": "remote",
-        }
-        self.kind = kind
-        self.worker = _engine.Worker()
-        self.hub = _engine.RemoteHub("127.0.0.1", 0, hub_key or key)
-        self.server_segment = _engine.Segment.create(None, **geometry)
-        self.worker.open_session(SESSION, self.server_segment, kind)
-        self.hub.add(SESSION, self.server_segment, self.parts.jitter)
-        self.network = Network(self.hub.port, up, down)
-        self.segment = _engine.Segment.create(None, **geometry)
-        self.link = _engine.RemoteLink(self.segment, "127.0.0.1", self.network.port, SESSION, key, self.parts.jitter)
-        self.bridge = _engine.Bridge(RATE, block, channels, self.parts.reported, self.parts.fade)
-        self.bridge.offline = True
-        self.bridge.offline_deadline_ms = 5000
-        self.bridge.attach(self.segment)
-        self.encoding = threading.Thread(target=self._encode)
-        self.open = True
-        self.encoding.start()
-
-    def _encode(self) -> None:
-        while self.open:
-            hop = self.worker.wait_hop(20)
-            if hop is not None:
-                session, epoch, _, audio = hop
-                self.worker.push_latent(session, epoch, audio)
-
-    def play(self, audio: Audio, block: int = BLOCK) -> Audio:
-        assert self.bridge.wait_ready(5000)
-        out = [self.bridge.process(audio[at : at + block]) for at in range(0, len(audio), block)]
-        return np.concatenate(out)
-
-    def close(self) -> None:
-        self.bridge.detach()
-        self.link.stop()
-        self.network.close()
-        self.hub.stop()
-        self.open = False
-        self.encoding.join()
-        self.worker.stop()
-
-
-@contextmanager
-def rig(**options: object) -> Iterator[Rig]:
-    made = Rig(**options)  # type: ignore[arg-type]
-    try:
-        yield made
-    finally:
-        made.close()
+from rtserver.latency import compute
+from tests.wire.remote_rig import (
+    BLOCK,
+    KEY,
+    RATE,
+    SESSION,
+    Fate,
+    noise,
+    rig,
+    wait_for,
+)
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["open", "sealed"])
@@ -276,96 +149,6 @@ def test_an_outage_ends_with_sound_again() -> None:
         assert blocks_until(lambda there: there > 50)
 
 
-class BareClient:
-    """Speaks the audio protocol by hand."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.settimeout(5.0)
-
-    def send(self, kind: str, epoch: int, frame: int = 0, audio: Audio | None = None) -> None:
-        self.socket.send(_engine.encode_audio(kind, SESSION, epoch, frame, audio))
-
-    def hear(self, kind: str) -> dict[str, object]:
-        while True:
-            found = _engine.parse_audio(self.socket.recv(2048))
-            assert isinstance(found, dict)
-            if found["kind"] == kind:
-                return found
-
-    def ready(self, epoch: int) -> None:
-        while True:
-            self.send("epoch", epoch)
-            if self.hear("epoch.reply")["epoch"] == epoch:
-                return
-
-
-def test_a_hole_beyond_the_window_is_skipped() -> None:
-    """The server starts anew inside of the client's epoch, rather than making up for seconds of silence."""
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
-        client.ready(1)
-        tone = noise(BLOCK)[:, 0]
-        client.send("audio", 1, 0, tone)
-        reply = client.hear("audio.reply")
-        assert (reply["frame"], reply["concealed"]) == (0, 0)
-        jump = 10 * RATE
-        client.send("audio", 1, jump, tone)  # tells the server of the hole
-        client.ready(1)
-        assert wait_for(lambda: r.server_segment.get("epoch_ready") == 2)
-        client.ready(1)
-        client.send("audio", 1, jump + BLOCK, tone)
-        reply = client.hear("audio.reply")
-        assert (reply["frame"], reply["concealed"]) == (jump + BLOCK, jump)
-        np.testing.assert_array_equal(reply["audio"], tone)
-        client.socket.close()
-
-
-def test_a_packet_lost_on_the_way_up_is_concealed() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
-        client.ready(1)
-        ones = np.ones(BLOCK, np.float32)
-        for index in (0, 2, 3, 4, 5, 6):  # waits for half of 20 ms: 480 frames, 4 packets
-            client.send("audio", 1, index * BLOCK, ones)
-        heard: list[Audio] = []
-        while sum(map(len, heard)) < 4 * BLOCK:
-            reply = client.hear("audio.reply")
-            assert reply["frame"] == sum(map(len, heard))
-            heard.append(reply["audio"])  # type: ignore[arg-type]
-        assert reply["concealed"] == BLOCK
-        sound = np.concatenate(heard)
-        np.testing.assert_array_equal(sound[:BLOCK], 1)
-        np.testing.assert_array_equal(sound[BLOCK + 48 : 2 * BLOCK], 0)
-        np.testing.assert_array_equal(sound[2 * BLOCK + 48 :], 1)
-        assert np.max(np.abs(np.diff(sound))) < 0.05  # 1 ms of fade
-        assert r.server_segment.get("frames_concealed") == BLOCK
-        assert r.server_segment.get("packets_lost") == 1
-        client.send("audio", 1, BLOCK, ones)
-        assert wait_for(lambda: r.server_segment.get("packets_late") == 1)
-        client.socket.close()
-
-
-def test_the_first_packet_lost_moves_nothing() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
-        client.ready(1)
-        ones = np.ones(BLOCK, np.float32)
-        for index in range(1, 8):
-            client.send("audio", 1, index * BLOCK, ones)
-        reply = client.hear("audio.reply")
-        assert reply["frame"] == 0
-        np.testing.assert_array_equal(reply["audio"][:BLOCK], 0)  # type: ignore[index]
-        client.socket.close()
-
-
 def test_a_packet_lost_on_the_way_down_is_concealed() -> None:
     """Against a server by hand, which answers before it is asked: every block is there, none depends on timing."""
     parts = compute(RATE, BLOCK, 160, 0, "live", jitter_ms=20.0, probe="loopback")
@@ -423,23 +206,6 @@ def test_a_packet_lost_on_the_way_down_is_concealed() -> None:
         link.stop()
 
 
-def test_messages_of_an_epoch_that_is_over_are_not_obeyed() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
-        tone = noise(BLOCK)[:, 0]
-        client.ready(1)
-        client.ready(2)
-        client.send("epoch", 1)
-        client.send("audio", 1, 0, tone)
-        client.send("audio", 2, 0, -tone)
-        reply = client.hear("audio.reply")
-        assert reply["epoch"] == 2
-        np.testing.assert_array_equal(reply["audio"], -tone)
-        client.socket.close()
-
-
 def test_a_reset_starts_a_new_epoch_at_the_server_too() -> None:
     audio = noise(RATE // 4)
     with rig(kind="identity16k", key=KEY) as r:
@@ -449,117 +215,3 @@ def test_a_reset_starts_a_new_epoch_at_the_server_too() -> None:
         assert np.any(first)
         np.testing.assert_array_equal(first, second)
         assert r.server_segment.get("epoch_running") == 2
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def test_hostile_datagrams_are_dropped_and_counted() -> None:
-    with rig(key=KEY) as r, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
-        audio = noise(RATE // 4)
-        out = r.play(audio)
-        assert wait_for(lambda: r.hub.stats()["packets_received"] >= len(r.network.sent_up))
-        address = ("127.0.0.1", r.hub.port)
-        tone = np.ones(10, np.float32)
-        now_us = time.time_ns() // 1000
-        recorded = r.network.sent_up[-1]
-        for datagram in (
-            b"",
-            b"hello",
-            bytes(2000),
-            _engine.encode_audio("audio", SESSION, 1, 0, tone),
-            _engine.encode_audio("audio", SESSION, 1, 0, tone, key=b"other", nonce=now_us),
-            _engine.encode_audio("audio", SESSION, 1, 0, tone, key=KEY, nonce=now_us - 61_000_000),
-            _engine.encode_audio("audio.reply", SESSION, 1, 0, tone, key=KEY, nonce=now_us),
-            _engine.encode_audio("audio", SESSION + 1, 1, 0, tone, key=KEY, nonce=now_us),
-            recorded,
-        ):
-            enemy.sendto(datagram, address)
-        expected = {
-            "malformed": 3,
-            "unsealed": 1,
-            "forged": 1,
-            "stale": 1,
-            "misplaced": 1,
-            "unknown_session": 1,
-            "replayed": 1,
-        }
-        assert wait_for(lambda: r.hub.stats()["refused"] == expected), r.hub.stats()
-        more = r.play(audio)
-        np.testing.assert_array_equal(
-            np.concatenate([out, more])[r.parts.reported :], np.concatenate([audio, audio])[: -r.parts.reported]
-        )
-
-
-def test_the_server_never_answers_who_has_no_key() -> None:
-    """The address that audio goes to is the one that an authentic packet last came from."""
-    with rig(key=KEY) as r, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
-        enemy.settimeout(0.2)
-        r.play(noise(BLOCK * 4))
-        for _ in range(20):
-            enemy.sendto(_engine.encode_audio("epoch", SESSION, 1), ("127.0.0.1", r.hub.port))
-            enemy.sendto(r.network.sent_up[0], ("127.0.0.1", r.hub.port))
-        r.play(noise(BLOCK * 4))
-        with pytest.raises(TimeoutError):
-            enemy.recv(2048)
-
-
-def test_the_wrong_key_never_gets_ready() -> None:
-    with rig(key=b"wrong", hub_key=KEY) as r:
-        assert not r.bridge.wait_ready(200)
-        assert r.hub.stats()["refused"]["forged"] > 0
-
-
-def test_a_removed_session_is_gone_and_may_come_back() -> None:
-    with rig(key=KEY) as r:
-        audio = noise(RATE // 4)
-        r.play(audio)
-        recorded = list(r.network.sent_up)
-        assert wait_for(lambda: r.hub.stats()["packets_received"] >= len(recorded))
-        assert r.hub.remove(SESSION)
-        assert not r.hub.remove(SESSION)
-        assert r.server_segment.get("closed_by_client") == 1
-        with pytest.raises(RuntimeError):
-            r.bridge.offline_deadline_ms = 300
-            r.play(audio)
-        # What was said in the session's earlier life is not obeyed in the next.
-        segment = _engine.Segment.create(
-            None, session=SESSION, sample_rate_hz=RATE, max_block_frames=BLOCK, channels=1, latency=r.parts.to_dict()
-        )
-        r.link.stop()
-        before = r.hub.stats()["refused"]["replayed"]
-        r.hub.add(SESSION, segment, r.parts.jitter)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as enemy:
-            for datagram in recorded:
-                enemy.sendto(datagram, ("127.0.0.1", r.hub.port))
-        assert wait_for(lambda: r.hub.stats()["refused"]["replayed"] == before + len(recorded))
-        assert segment.get("epoch_requested") == 0
-
-
-def test_bad_arguments_are_refused() -> None:
-    segment = _engine.Segment.create(
-        None,
-        sample_rate_hz=RATE,
-        max_block_frames=BLOCK,
-        channels=1,
-        latency=compute(RATE, BLOCK, 160, 0, "live", probe="loopback").to_dict(),
-    )
-    hub = _engine.RemoteHub("127.0.0.1", 0, None)
-    with pytest.raises(ValueError, match="session"):
-        hub.add(0, segment, 0)
-    hub.add(1, segment, 0)
-    with pytest.raises(ValueError, match="open already"):
-        hub.add(1, segment, 0)
-    with pytest.raises(RuntimeError, match=f"port {hub.port}"):
-        _engine.RemoteHub("127.0.0.1", hub.port, None)
-    with pytest.raises(RuntimeError, match="not known"):
-        _engine.RemoteLink(segment, "no.such.host.invalid", 1, 1, None, 0)
-    with pytest.raises(ValueError, match="key"):
-        _engine.RemoteHub("127.0.0.1", 0, b"")
-    hub.stop()
