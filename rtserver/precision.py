@@ -5,7 +5,6 @@ Only the decoder's and the encoder's weights and activations are meant; what sur
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from rtserver.errors import UserError
@@ -52,8 +51,9 @@ def calibration_for(model: Model, precision: str) -> dict[str, Any]:
     """What quantising a pack needs: its own `calibration`, or what it lacks of one made now (slow)."""
     if precision != "int8" or model.kind != "model" or is_complete(model.calibration):
         return model.calibration
-    made: dict[str, Any] = importlib.import_module("rtserver.calibration").for_pack(model)
-    return made
+    from rtserver import calibration
+
+    return calibration.for_pack(model)
 
 
 def is_complete(calibration: dict[str, Any]) -> bool:

@@ -109,27 +109,28 @@ struct TeacherForcing {
   py::ssize_t samples;
 };
 
-py::array_t<float> teacher_forced_logits(const Decoder& decoder, const py::object& latents, const py::object& codes) {
-  const TeacherForcing given(decoder, latents, codes);
-  py::array_t<float> out({given.samples, static_cast<py::ssize_t>(rtengine::kClasses)});
+// run(latents, codes, samples, out) without the interpreter; out [rows, columns].
+template <class Run>
+py::array_t<float> teacher_forced(const TeacherForcing& given, py::ssize_t rows, py::ssize_t columns, const Run& run) {
+  py::array_t<float> out({rows, columns});
   float* data = out.mutable_data();
-  const float* l = given.latents();
-  const std::uint8_t* c = given.codes();
+  const float* latents = given.latents();
+  const std::uint8_t* codes = given.codes();
   py::gil_scoped_release release;
-  decoder.logits(l, c, given.samples, data);
+  run(latents, codes, given.samples, data);
   return out;
 }
 
-py::array_t<float> input_ranges(const Decoder& decoder, const py::object& latents, const py::object& codes) {
+py::array_t<float> teacher_forced_logits(const Decoder& decoder, const py::object& latents, const py::object& codes) {
   const TeacherForcing given(decoder, latents, codes);
+  return teacher_forced(given, given.samples, rtengine::kClasses,
+                        [&](auto... arguments) { decoder.logits(arguments...); });
+}
+
+py::array_t<float> input_ranges(const Decoder& decoder, const py::object& latents, const py::object& codes) {
   const DecoderConfig& config = decoder.config();
-  py::array_t<float> out({config.total_layers(), config.residual_channels});
-  float* data = out.mutable_data();
-  const float* l = given.latents();
-  const std::uint8_t* c = given.codes();
-  py::gil_scoped_release release;
-  decoder.input_ranges(l, c, given.samples, data);
-  return out;
+  return teacher_forced(TeacherForcing(decoder, latents, codes), config.total_layers(), config.residual_channels,
+                        [&](auto... arguments) { decoder.input_ranges(arguments...); });
 }
 
 // A Slot and the flag that refuses two threads at once: they would mix two streams up.

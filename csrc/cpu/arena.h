@@ -8,6 +8,8 @@
 
 namespace rtengine {
 
+inline int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 class Arena {
  public:
   // Runs `lay_out` twice, first with place() giving null. Throws std::bad_alloc. `slack` bytes lie beyond the last
@@ -29,8 +31,6 @@ class Arena {
     size_ += (count * sizeof(T) + kLine - 1) / kLine * kLine;
     return memory_ ? reinterpret_cast<T*>(reinterpret_cast<std::byte*>(memory_.get()) + offset) : nullptr;
   }
-
-  std::size_t bytes() const { return size_; }
 
  private:
   static constexpr std::size_t kLine = 64;

@@ -76,6 +76,26 @@ void DecoderWeights::round_to_bf16() {
   format = MatrixFormat::kBf16;
 }
 
+SkipInput DecoderWeights::skip_input() const {
+  const std::size_t r = static_cast<std::size_t>(config.residual_channels);
+  SkipInput skip;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(config.skip_channels); ++i) {
+    double older = 0.0, newer = 0.0, bias = 0.0;
+    for (std::size_t j = 0; j < r; ++j) {
+      const double through = input_skip[i * r + j];
+      older += through * input[2 * j];
+      newer += through * input[2 * j + 1];
+      bias += through * input_bias[j];
+    }
+    bias += input_skip_bias[i];
+    for (const LayerWeights& layer : layers) bias += layer.skip_bias[i];
+    skip.older.push_back(static_cast<float>(older));
+    skip.newer.push_back(static_cast<float>(newer));
+    skip.bias.push_back(static_cast<float>(bias));
+  }
+  return skip;
+}
+
 std::int64_t DecoderWeights::bytes_per_sample() const {
   const std::int64_t r = config.residual_channels, s = config.skip_channels, layer_count = config.total_layers();
   const std::int64_t matrices = layer_count * (4 * r * r + r * r + s * r) + s * s + kClasses * s;

@@ -25,6 +25,11 @@ struct LayerWeights {
 
 enum class MatrixFormat { kFloat32, kBf16 };
 
+// What the skip sum starts from, before the layers add to it: affine in the two network inputs. [S] each.
+struct SkipInput {
+  std::vector<float> older, newer, bias;  // `bias` with the skip biases of all layers
+};
+
 struct DecoderWeights {
   DecoderConfig config;
   MatrixFormat format = MatrixFormat::kFloat32;
@@ -46,6 +51,9 @@ struct DecoderWeights {
   // Rounds every matrix to bfloat16, to nearest even. The input convolution, the input's skip projection (which kernels
   // compose with it) and all biases stay as they are.
   void round_to_bf16();
+
+  // The input convolution and the skip projection after it, composed.
+  SkipInput skip_input() const;
 
   // Bytes of weights (of `format`) and biases (float32) that one sample needs, each counted once. The latent
   // projections are used once a hop and are left out.

@@ -26,8 +26,6 @@ const EncoderKernels& kernels_of(Isa isa, bool quantized) {
   throw std::logic_error(std::string("no encoder kernels for ") + isa_name(isa));
 }
 
-int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 }  // namespace
 
 class PackedEncoderWeights {

@@ -14,8 +14,6 @@
 namespace rtengine {
 namespace {
 
-int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 const Int8Kernels& kernels_of(Isa isa) {
 #if defined(__x86_64__) || defined(_M_X64)
   if (isa == Isa::kAvx512Vnni) return kAvx512VnniInt8Kernels;
@@ -66,9 +64,9 @@ class PackedInt8 {
     decoder.input_older = vector<float>(r, r_, [&](int i) { return w.input[2 * i]; });
     decoder.input_newer = vector<float>(r, r_, [&](int i) { return w.input[2 * i + 1]; });
     decoder.input_bias = vector<float>(r, r_, [&](int i) { return w.input_bias[i]; });
-    decoder.skip_older = vector<float>(s, s_, [&](int i) { return q.skip_older[i]; });
-    decoder.skip_newer = vector<float>(s, s_, [&](int i) { return q.skip_newer[i]; });
-    decoder.skip_bias = vector<float>(s, s_, [&](int i) { return q.skip_bias[i]; });
+    decoder.skip_older = vector<float>(s, s_, [&](int i) { return q.skip_input.older[i]; });
+    decoder.skip_newer = vector<float>(s, s_, [&](int i) { return q.skip_input.newer[i]; });
+    decoder.skip_bias = vector<float>(s, s_, [&](int i) { return q.skip_input.bias[i]; });
 
     const auto units = [&](int layer) {
       return vector<float>(r, r_, [&](int j) { return q.layers[static_cast<std::size_t>(layer)].to_units[j]; });

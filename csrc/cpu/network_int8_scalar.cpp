@@ -87,7 +87,7 @@ class ScalarInt8Network final : public Network {
     const auto affine = [&](float a, float b, float bias) { return std::fma(b, newer, std::fma(a, older, bias)); };
     for (std::size_t j = 0; j < x_.size(); ++j) x_[j] = affine(w.input[2 * j], w.input[2 * j + 1], w.input_bias[j]);
     for (std::size_t j = 0; j < skip_.size(); ++j)
-      skip_[j] = affine(q_->skip_older[j], q_->skip_newer[j], q_->skip_bias[j]);
+      skip_[j] = affine(q_->skip_input.older[j], q_->skip_input.newer[j], q_->skip_input.bias[j]);
 
     for (std::size_t i = 0; i < q_->layers.size(); ++i) {
       const QuantizedLayer& layer = q_->layers[i];

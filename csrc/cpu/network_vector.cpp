@@ -7,16 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/arena.h"
 #include "cpu/bf16.h"
 #include "cpu/kernels.h"
-#include "cpu/memory.h"
 
 namespace rtengine {
 namespace {
 
-constexpr std::size_t kPrefetchSlack = 1024;  // floats that a kernel may prefetch beyond the last matrix
-
-int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr std::size_t kPrefetchSlack = 4096;  // bytes that a kernel may prefetch beyond the last matrix
 
 const VectorKernels& kernels_of(Isa isa, MatrixFormat format) {
   [[maybe_unused]] const bool bf16 = format == MatrixFormat::kBf16;
@@ -28,20 +26,6 @@ const VectorKernels& kernels_of(Isa isa, MatrixFormat format) {
 #endif
   throw std::logic_error(std::string("no vector kernels for ") + isa_name(isa));
 }
-
-// Lays arrays out one after another, first to count and then to fill: `place` gives the offset in floats.
-class Layout {
- public:
-  std::size_t place(std::size_t count) {
-    const std::size_t offset = size_;
-    size_ += (count + 15) / 16 * 16;  // 64-byte lines
-    return offset;
-  }
-  std::size_t size() const { return size_; }
-
- private:
-  std::size_t size_ = 0;
-};
 
 // Two neighbouring columns' weights of a row as the kernels take them, in the memory of a float.
 float word(Bf16 even, Bf16 odd) {
@@ -70,10 +54,7 @@ class PackedWeights {
     decoder.layer_count = config.total_layers();
     layers_.resize(static_cast<std::size_t>(decoder.layer_count));
     decoder.layers = layers_.data();
-    lay_out(weights);  // counts
-    memory_ = allocate_floats(layout_.size() + kPrefetchSlack);
-    layout_ = {};
-    lay_out(weights);  // fills
+    arena_.build([&] { lay_out(weights); }, kPrefetchSlack);
   }
   PackedWeights(const PackedWeights&) = delete;
   PackedWeights& operator=(const PackedWeights&) = delete;
@@ -132,30 +113,15 @@ class PackedWeights {
         place_vector(s, [&](int i) { return i < s_ ? w.output_bias[i] + w.output_latent_bias[i] : 0.0f; });
   }
 
-  // The input convolution, and the skip projection after it composed with it: both are affine in the two inputs.
   void place_input(const DecoderWeights& w) {
     const int r = decoder.r, s = decoder.s;
     decoder.input_older = place_vector(r, [&](int i) { return i < r_ ? w.input[2 * i] : 0.0f; });
     decoder.input_newer = place_vector(r, [&](int i) { return i < r_ ? w.input[2 * i + 1] : 0.0f; });
     decoder.input_bias = place_vector(r, [&](int i) { return i < r_ ? w.input_bias[i] : 0.0f; });
-    const auto through = [&](int row, const std::function<float(int)>& column) {
-      double sum = 0.0;
-      for (int j = 0; j < r_; ++j) sum += static_cast<double>(w.input_skip[row * r_ + j]) * column(j);
-      return sum;
-    };
-    const auto composed = [&](int offset) {
-      return [&, offset](int i) {
-        return i < s_ ? static_cast<float>(through(i, [&](int j) { return w.input[2 * j + offset]; })) : 0.0f;
-      };
-    };
-    decoder.skip_older = place_vector(s, composed(0));
-    decoder.skip_newer = place_vector(s, composed(1));
-    decoder.skip_bias = place_vector(s, [&](int i) {
-      if (i >= s_) return 0.0f;
-      double sum = w.input_skip_bias[i] + through(i, [&](int j) { return w.input_bias[j]; });
-      for (const LayerWeights& layer : w.layers) sum += layer.skip_bias[i];
-      return static_cast<float>(sum);
-    });
+    const SkipInput skip = w.skip_input();
+    decoder.skip_older = place_vector(s, [&](int i) { return i < s_ ? skip.older[i] : 0.0f; });
+    decoder.skip_newer = place_vector(s, [&](int i) { return i < s_ ? skip.newer[i] : 0.0f; });
+    decoder.skip_bias = place_vector(s, [&](int i) { return i < s_ ? skip.bias[i] : 0.0f; });
   }
 
   // Rows of a gated convolution as the kernels take them: interleaved by vectors (see kernels.h).
@@ -174,19 +140,18 @@ class PackedWeights {
 
   template <class Value>
   const float* place_vector(int count, const Value& value) {
-    const std::size_t offset = layout_.place(static_cast<std::size_t>(count));
-    if (!memory_) return nullptr;
-    float* to = memory_.get() + offset;
-    for (int i = 0; i < count; ++i) to[i] = value(i);
+    float* const to = arena_.place<float>(static_cast<std::size_t>(count));
+    if (to)
+      for (int i = 0; i < count; ++i) to[i] = value(i);
     return to;
   }
 
   const void* pack(int rows, int columns, const Matrix& value) {
     const bool bf16 = kernels.weight_bytes == sizeof(Bf16);
     const std::size_t count = static_cast<std::size_t>(rows) * columns;
-    const std::size_t offset = layout_.place(bf16 ? count / 2 : count);
-    if (!memory_) return nullptr;
-    float* to = memory_.get() + offset;
+    float* const start = arena_.place<float>(bf16 ? count / 2 : count);
+    if (!start) return nullptr;
+    float* to = start;
     const int width = kernels.width;
     for (int first = 0, left = rows / width; left > 0;) {
       int tile = kTileVectors;
@@ -202,13 +167,12 @@ class PackedWeights {
       first += tile;
       left -= tile;
     }
-    return memory_.get() + offset;
+    return start;
   }
 
   int r_ = 0, s_ = 0, l_ = 0;  // without padding
   std::vector<PackedLayer> layers_;
-  Layout layout_;
-  Memory memory_;
+  Arena arena_;
 };
 
 namespace {
@@ -218,23 +182,18 @@ class VectorNetwork final : public Network {
   explicit VectorNetwork(std::shared_ptr<const PackedWeights> weights) : weights_(std::move(weights)) {
     const PackedDecoder& d = weights_->decoder;
     const std::size_t r = static_cast<std::size_t>(d.r), s = static_cast<std::size_t>(d.s);
-    Layout layout;
-    const std::pair<float**, std::size_t> parts[] = {
-        {&slot_.z, 2 * r},
-        {&slot_.skip, s},
-        {&slot_.hidden, s},
-        {&slot_.logits, kClasses},
-        {&slot_.probabilities, kClasses},
-        {&slot_.latent, static_cast<std::size_t>(d.l)},
-        {&slot_.output_conditioning, s},
-        {&slot_.conditioning, 2 * r * static_cast<std::size_t>(d.layer_count)},
-        {&slot_.past_sums, weights_->past_floats},
-        {&slot_.histories, weights_->history_floats},
-    };
-    std::vector<std::size_t> offsets;
-    for (const auto& [pointer, count] : parts) offsets.push_back(layout.place(count));
-    memory_ = allocate_floats(layout.size());
-    for (std::size_t i = 0; i < offsets.size(); ++i) *parts[i].first = memory_.get() + offsets[i];
+    arena_.build([&] {
+      slot_.z = arena_.place<float>(2 * r);
+      slot_.skip = arena_.place<float>(s);
+      slot_.hidden = arena_.place<float>(s);
+      slot_.logits = arena_.place<float>(kClasses);
+      slot_.probabilities = arena_.place<float>(kClasses);
+      slot_.latent = arena_.place<float>(static_cast<std::size_t>(d.l));
+      slot_.output_conditioning = arena_.place<float>(s);
+      slot_.conditioning = arena_.place<float>(2 * r * static_cast<std::size_t>(d.layer_count));
+      slot_.past_sums = arena_.place<float>(weights_->past_floats);
+      slot_.histories = arena_.place<float>(weights_->history_floats);
+    });
   }
 
   void reset() noexcept override {
@@ -269,7 +228,7 @@ class VectorNetwork final : public Network {
  private:
   std::shared_ptr<const PackedWeights> weights_;
   SlotMemory slot_;
-  Memory memory_;
+  Arena arena_;
 };
 
 }  // namespace

@@ -107,22 +107,7 @@ QuantizedDecoder::QuantizedDecoder(DecoderWeights given, const std::vector<float
                                     ranges.data() + static_cast<std::size_t>(i) * r));
   output = quantize_plain(weights.output, s, s, 1.0);
   logits = quantize_plain(weights.logits, kClasses, s, 1.0);
-
-  for (int i = 0; i < s; ++i) {
-    const std::size_t row = static_cast<std::size_t>(i);
-    double older = 0.0, newer = 0.0, bias = weights.input_skip_bias[row];
-    for (int j = 0; j < r; ++j) {
-      const std::size_t column = static_cast<std::size_t>(j);
-      const double through = weights.input_skip[row * r + column];
-      older += through * weights.input[2 * column];
-      newer += through * weights.input[2 * column + 1];
-      bias += through * weights.input_bias[column];
-    }
-    for (const LayerWeights& layer : weights.layers) bias += layer.skip_bias[row];
-    skip_older.push_back(static_cast<float>(older));
-    skip_newer.push_back(static_cast<float>(newer));
-    skip_bias.push_back(static_cast<float>(bias));
-  }
+  skip_input = weights.skip_input();
 }
 
 std::int64_t QuantizedDecoder::bytes_per_sample() const {

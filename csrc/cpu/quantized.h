@@ -35,9 +35,7 @@ struct QuantizedDecoder {
   DecoderWeights weights;  // what stays float32 is used from here: input, output conditioning, biases
   std::vector<QuantizedLayer> layers;
   QuantizedMatrix output, logits;
-
-  // Input of the skip sum as one affine map of the two network inputs, with the skip biases of all layers.
-  std::vector<float> skip_older, skip_newer, skip_bias;  // [S]
+  SkipInput skip_input;
 
   std::int64_t bytes_per_sample() const;  // weights, scales and biases, each once
 };

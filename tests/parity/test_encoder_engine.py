@@ -12,19 +12,13 @@ import torch
 from models.encoder import Encoder
 from rtserver import _engine
 from rtserver.model_config import PRESETS, EncoderConfig
+from tests.parity.encoder_configs import KINDS, SMALL
 
 Floats = npt.NDArray[np.float32]
 ISAS = _engine.available_isas()
 
-SMALL = EncoderConfig(blocks=2, layers=5, channels=16, latent_channels=5, hop_samples=64)
 CONFIGS = {
-    "causal": SMALL,
-    "causal, kernel 2": replace(SMALL, kernel_size=2),
-    "causal, activation first": replace(SMALL, pre_activation=True),
-    "symmetric": replace(SMALL, causal=False),  # lookahead 63: one sample short of a hop
-    "symmetric, kernel 5": replace(SMALL, causal=False, kernel_size=5),
-    "symmetric, activation first": replace(SMALL, causal=False, pre_activation=True),
-    "symmetric, whole hops ahead": replace(SMALL, causal=False, blocks=1, layers=5, hop_samples=16),
+    **KINDS,
     "one layer, one channel": replace(SMALL, blocks=1, layers=1, channels=1, latent_channels=1, hop_samples=1),
     "7 layers, 48 channels": replace(SMALL, blocks=1, layers=7, channels=48),
     "7 layers, 96 channels, symmetric": replace(SMALL, causal=False, blocks=1, layers=7, channels=96),

@@ -25,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "live_latency.h"
 #include "rtbridge/bridge.h"
 #include "stream/worker.h"
 
@@ -77,24 +78,13 @@ namespace {
 constexpr int kRate = 48000, kBlock = 128;
 volatile std::uintptr_t sink = 0;
 
-rt_latency latency() {  // as rtserver/latency.py computes it for 48 kHz, 128 frames, live
-  rt_latency l{};
-  l.block = kBlock;
-  l.resampling = 257;
-  l.hop = 480;
-  l.margin = 240;
-  l.fade = 48;
-  l.reported = l.block + l.resampling + l.hop + l.margin;
-  return l;
-}
-
 std::shared_ptr<rtbridge::Segment> make_segment(uint32_t generation) {
   rtbridge::Geometry g;
   g.generation = generation;
   g.sample_rate_hz = kRate;
   g.max_block_frames = kBlock;
   g.channels = 2;
-  g.latency = latency();
+  g.latency = live_latency(kBlock);
   return rtbridge::Segment::create("", g);
 }
 
@@ -130,8 +120,8 @@ int main(int argc, char** argv) {
   config.sample_rate_hz = kRate;
   config.max_block_frames = kBlock;
   config.channels = 2;
-  config.latency_frames = latency().reported;
-  config.fade_frames = latency().fade;
+  config.latency_frames = live_latency(kBlock).reported;
+  config.fade_frames = live_latency(kBlock).fade;
   rtbridge::Bridge bridge(config);
   auto first = make_segment(1);
   open(worker, 1, first);

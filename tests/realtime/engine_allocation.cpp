@@ -88,48 +88,61 @@ void plant(const std::string& fault, std::mutex& mutex) {
   }
 }
 
+// Convolutions with weights and biases uniform in [-bound, bound).
+class RandomTensors {
+ public:
+  explicit RandomTensors(float bound) : bound_(bound) {}
+
+  void add_convolution(const std::string& name, std::int64_t out, std::int64_t in, std::int64_t kernel) {
+    add(name + ".weight", {out, in, kernel});
+    add(name + ".bias", {out});
+  }
+  const rtengine::TensorViews& views() const { return views_; }
+
+ private:
+  void add(const std::string& name, std::vector<std::int64_t> shape) {
+    std::size_t count = 1;
+    for (const std::int64_t n : shape) count *= static_cast<std::size_t>(n);
+    std::vector<float>& values = storage_.emplace_back(count);
+    for (float& value : values)
+      value = (static_cast<float>((state_ = state_ * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f) * bound_;
+    views_[name] = {std::move(shape), values.data()};
+  }
+
+  float bound_;
+  unsigned state_ = 1;
+  rtengine::TensorViews views_;
+  std::vector<std::vector<float>> storage_;
+};
+
 // A decoder of small random weights: two blocks of six layers, 24 channels, so that batched and single past taps, full
 // and partial tiles are all on the path.
 std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa, const std::string& precision) {
   rtengine::DecoderConfig config;
   config.blocks = 2, config.layers = 6, config.residual_channels = config.skip_channels = 24;
   config.latent_channels = 5, config.hop_samples = 40;
-  rtengine::TensorViews tensors;
-  std::vector<std::vector<float>> storage;
-  unsigned state = 1;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
-    std::size_t count = 1;
-    for (const std::int64_t n : shape) count *= static_cast<std::size_t>(n);
-    std::vector<float>& values = storage.emplace_back(count);
-    for (float& value : values)
-      value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24f - 0.5f;
-    tensors[name] = {std::move(shape), values.data()};
-  };
-  const auto add_convolution = [&](const std::string& name, std::int64_t out, std::int64_t in, std::int64_t kernel) {
-    add(name + ".weight", {out, in, kernel});
-    add(name + ".bias", {out});
-  };
+  RandomTensors tensors(0.5f);
   const std::int64_t r = 24, s = 24, l = 5;
-  add_convolution("input", r, 1, 2);
-  add_convolution("input_skip", s, r, 1);
+  tensors.add_convolution("input", r, 1, 2);
+  tensors.add_convolution("input_skip", s, r, 1);
   for (int i = 0; i < config.total_layers(); ++i) {
     const std::string prefix = "layers." + std::to_string(i);
-    add_convolution(prefix + ".dilated", 2 * r, r, 2);
-    add_convolution(prefix + ".latent", 2 * r, l, 1);
-    add_convolution(prefix + ".residual", r, r, 1);
-    add_convolution(prefix + ".skip", s, r, 1);
+    tensors.add_convolution(prefix + ".dilated", 2 * r, r, 2);
+    tensors.add_convolution(prefix + ".latent", 2 * r, l, 1);
+    tensors.add_convolution(prefix + ".residual", r, r, 1);
+    tensors.add_convolution(prefix + ".skip", s, r, 1);
   }
-  add_convolution("output", s, s, 1);
-  add_convolution("output_latent", s, l, 1);
-  add_convolution("logits", 256, s, 1);
+  tensors.add_convolution("output", s, s, 1);
+  tensors.add_convolution("output_latent", s, l, 1);
+  tensors.add_convolution("logits", 256, s, 1);
   std::vector<float> ranges;
   if (precision == "int8") {
     ranges.resize(static_cast<std::size_t>(config.total_layers() * r));
     const std::vector<float> latents(2 * l, 0.5f);
     const std::vector<std::uint8_t> codes(80, 200);
-    rtengine::Decoder(config, tensors, isa).input_ranges(latents.data(), codes.data(), 80, ranges.data());
+    rtengine::Decoder(config, tensors.views(), isa).input_ranges(latents.data(), codes.data(), 80, ranges.data());
   }
-  return std::make_shared<const rtengine::Decoder>(config, tensors, isa, precision, ranges);
+  return std::make_shared<const rtengine::Decoder>(config, tensors.views(), isa, precision, ranges);
 }
 
 // An encoder of small random weights that looks ahead, so that masks and waiting hops are on the path.
@@ -138,30 +151,16 @@ std::shared_ptr<const rtengine::Encoder> make_encoder(const std::string& isa, co
   config.blocks = 2, config.layers = 4, config.channels = 24, config.causal = false;
   config.latent_channels = 5, config.hop_samples = 40;
   const std::int64_t c = 24;
-  rtengine::TensorViews tensors;
-  std::vector<std::vector<float>> storage;
-  unsigned state = 1;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
-    std::size_t count = 1;
-    for (const std::int64_t n : shape) count *= static_cast<std::size_t>(n);
-    std::vector<float>& values = storage.emplace_back(count);
-    for (float& value : values)
-      value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-26f - 0.125f;
-    tensors[name] = {std::move(shape), values.data()};
-  };
-  const auto add_convolution = [&](const std::string& name, std::int64_t out, std::int64_t in, std::int64_t kernel) {
-    add(name + ".weight", {out, in, kernel});
-    add(name + ".bias", {out});
-  };
-  add_convolution("input", c, 1, 3);
+  RandomTensors tensors(0.125f);
+  tensors.add_convolution("input", c, 1, 3);
   for (int i = 0; i < config.total_layers(); ++i) {
-    add_convolution("layers." + std::to_string(i) + ".dilated", c, c, 3);
-    add_convolution("layers." + std::to_string(i) + ".mix", c, c, 1);
+    tensors.add_convolution("layers." + std::to_string(i) + ".dilated", c, c, 3);
+    tensors.add_convolution("layers." + std::to_string(i) + ".mix", c, c, 1);
   }
-  add_convolution("latent", 5, c, 1);
+  tensors.add_convolution("latent", 5, c, 1);
   const std::vector<float> loud(400, 0.5f);
-  const rtengine::EncoderRanges ranges = rtengine::Encoder(config, tensors, isa).ranges(loud.data(), 10);
-  return std::make_shared<const rtengine::Encoder>(config, tensors, isa, precision, ranges);
+  const rtengine::EncoderRanges ranges = rtengine::Encoder(config, tensors.views(), isa).ranges(loud.data(), 10);
+  return std::make_shared<const rtengine::Encoder>(config, tensors.views(), isa, precision, ranges);
 }
 
 // The codes of three hops, `step` samples a call.

@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "live_latency.h"
 #include "rtbridge/bridge.h"
 #include "stream/worker.h"
 
@@ -157,17 +158,6 @@ int order() {
 
 // --- sessions ---
 
-rt_latency latency() {  // as rtserver/latency.py computes it for 48 kHz, 128 frames, live
-  rt_latency l{};
-  l.block = kBlock;
-  l.resampling = 257;
-  l.hop = 480;
-  l.margin = 240;
-  l.fade = 48;
-  l.reported = l.block + l.resampling + l.hop + l.margin;
-  return l;
-}
-
 // A worker with an encoder: the latent is the first values of the hop.
 class Serving {
  public:
@@ -183,7 +173,7 @@ class Serving {
     g.sample_rate_hz = kRate;
     g.max_block_frames = kBlock;
     g.channels = 1;
-    g.latency = latency();
+    g.latency = live_latency(kBlock);
     auto segment = rtbridge::Segment::create("", g);
     SessionConfig config;
     config.id = id;
@@ -212,8 +202,8 @@ std::unique_ptr<rtbridge::Bridge> client(const std::shared_ptr<rtbridge::Segment
   config.sample_rate_hz = kRate;
   config.max_block_frames = kBlock;
   config.channels = 1;
-  config.latency_frames = latency().reported;
-  config.fade_frames = latency().fade;
+  config.latency_frames = live_latency(kBlock).reported;
+  config.fade_frames = live_latency(kBlock).fade;
   auto bridge = std::make_unique<rtbridge::Bridge>(config);
   bridge->set_offline(offline);
   bridge->set_offline_deadline_ms(60'000);

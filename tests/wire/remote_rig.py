@@ -183,3 +183,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@contextmanager
+def served_by_hand() -> Iterator[tuple[Rig, BareClient]]:
+    """A rig whose bridge and link have made room for a client that speaks by hand."""
+    with rig() as r:
+        r.bridge.detach()
+        r.link.stop()
+        client = BareClient(r.hub.port)
+        try:
+            yield r, client
+        finally:
+            client.socket.close()

@@ -16,19 +16,16 @@ from tests.wire.remote_rig import (
     RATE,
     SESSION,
     Audio,
-    BareClient,
     noise,
     rig,
+    served_by_hand,
     wait_for,
 )
 
 
 def test_a_hole_beyond_the_window_is_skipped() -> None:
     """The server starts anew inside of the client's epoch, rather than making up for seconds of silence."""
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
+    with served_by_hand() as (r, client):
         client.ready(1)
         tone = noise(BLOCK)[:, 0]
         client.send("audio", 1, 0, tone)
@@ -43,14 +40,10 @@ def test_a_hole_beyond_the_window_is_skipped() -> None:
         reply = client.hear("audio.reply")
         assert (reply["frame"], reply["concealed"]) == (jump + BLOCK, jump)
         np.testing.assert_array_equal(reply["audio"], tone)
-        client.socket.close()
 
 
 def test_a_packet_lost_on_the_way_up_is_concealed() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
+    with served_by_hand() as (r, client):
         client.ready(1)
         ones = np.ones(BLOCK, np.float32)
         for index in (0, 2, 3, 4, 5, 6):  # waits for half of 20 ms: 480 frames, 4 packets
@@ -70,14 +63,10 @@ def test_a_packet_lost_on_the_way_up_is_concealed() -> None:
         assert r.server_segment.get("packets_lost") == 1
         client.send("audio", 1, BLOCK, ones)
         assert wait_for(lambda: r.server_segment.get("packets_late") == 1)
-        client.socket.close()
 
 
 def test_the_first_packet_lost_moves_nothing() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
+    with served_by_hand() as (_, client):
         client.ready(1)
         ones = np.ones(BLOCK, np.float32)
         for index in range(1, 8):
@@ -85,14 +74,10 @@ def test_the_first_packet_lost_moves_nothing() -> None:
         reply = client.hear("audio.reply")
         assert reply["frame"] == 0
         np.testing.assert_array_equal(reply["audio"][:BLOCK], 0)  # type: ignore[index]
-        client.socket.close()
 
 
 def test_messages_of_an_epoch_that_is_over_are_not_obeyed() -> None:
-    with rig() as r:
-        r.bridge.detach()
-        r.link.stop()
-        client = BareClient(r.hub.port)
+    with served_by_hand() as (_, client):
         tone = noise(BLOCK)[:, 0]
         client.ready(1)
         client.ready(2)
@@ -102,7 +87,6 @@ def test_messages_of_an_epoch_that_is_over_are_not_obeyed() -> None:
         reply = client.hear("audio.reply")
         assert reply["epoch"] == 2
         np.testing.assert_array_equal(reply["audio"], -tone)
-        client.socket.close()
 
 
 def test_hostile_datagrams_are_dropped_and_counted() -> None:
