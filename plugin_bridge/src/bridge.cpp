@@ -205,7 +205,35 @@ void Bridge::adopt_pending() noexcept {
     output_ = segment_->output();
     panic_seen_ = load_relaxed(segment_->header().panic);
     blocks_submitted_ = harvested_ = load_relaxed(segment_->header().blocks_submitted);
+    // The control thread carried over what it saw; this thread may have set a value since.
+    for (uint32_t i = 0; i < index(Param::kCount); ++i)
+      if (live_ & (1u << i)) store_live(static_cast<Param>(i));
   }
+}
+
+void Bridge::store_live(Param param) noexcept {
+  const double value = live_values_[index(param)];
+  if (param == Param::kSeed) {
+    seed_.store(static_cast<uint64_t>(value), std::memory_order_relaxed);
+    if (segment_) store_relaxed(segment_->header().seed, static_cast<uint64_t>(value));
+    return;
+  }
+  values_[index(param)].store(static_cast<float>(value), std::memory_order_relaxed);
+  if (segment_) write_field(segment_->header(), param, value);
+}
+
+bool Bridge::set_live(Param param, double value) noexcept {
+  if (param >= Param::kCount || std::isnan(value)) return false;
+  if (param == Param::kPanic) {
+    if (segment_) add(segment_->header().panic, 1u);
+    return true;
+  }
+  const Range& range = kRanges[index(param)];
+  constexpr double kLargestSeed = 9007199254740992.0;  // whole numbers up to here are exact
+  live_values_[index(param)] = std::clamp(value, range.low, std::min(range.high, kLargestSeed));
+  live_ |= 1u << index(param);
+  store_live(param);
+  return true;
 }
 
 void Bridge::request_epoch() noexcept {

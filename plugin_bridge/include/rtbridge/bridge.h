@@ -83,6 +83,9 @@ class Bridge {
   // [control thread] Values are clamped to their range; false for NaN. Kept over re-attachments.
   bool set(Param param, double value) noexcept;
   double get(Param param) const noexcept;
+  // [audio thread, wait-free] The same from the audio callback, for hosts that automate there. What was set here is
+  // written into every later segment too. Panic: any value.
+  bool set_live(Param param, double value) noexcept;
   void set_offline(bool offline) noexcept { offline_.store(offline, std::memory_order_relaxed); }
   bool offline() const noexcept { return offline_.load(std::memory_order_relaxed); }
   void set_offline_deadline_ms(uint32_t ms) noexcept { offline_deadline_ms_.store(ms, std::memory_order_relaxed); }
@@ -116,6 +119,7 @@ class Bridge {
   void take_over(std::shared_ptr<Segment> segment);
   void free_retired() noexcept;
   void adopt_pending() noexcept;
+  void store_live(Param param) noexcept;
   void request_epoch() noexcept;
   bool server_gone(uint64_t now_ns) const noexcept;
   bool wait_until_ready(uint64_t deadline_ns) noexcept;
@@ -170,6 +174,8 @@ class Bridge {
   uint32_t presence_ = 0;  // 0 fallback .. fade_ translation
   bool mixing_started_ = false;
   Ramp wet_weight_, dry_weight_, fallback_weight_;
+  uint32_t live_ = 0;                                         // parameters set by the audio thread at least once
+  double live_values_[static_cast<size_t>(Param::kCount)]{};  // their values, clamped
   BridgeLog* log_ = nullptr;
   std::atomic<uint64_t> blocks_{0}, misses_{0}, epochs_{0}, frames_{0};
   std::atomic<uint64_t> misses_by_cause_[RT_MISS_CAUSES];
