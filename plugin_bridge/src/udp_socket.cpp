@@ -33,6 +33,7 @@ bool make_nonblocking(Native s) {
   u_long yes = 1;
   return ioctlsocket(s, FIONBIO, &yes) == 0;
 }
+bool was_refused() { return WSAGetLastError() == WSAECONNRESET; }
 void start_network() {
   static const int once = [] {
     WSADATA data;
@@ -48,6 +49,7 @@ void close_native(Native s) { ::close(s); }
 bool make_nonblocking(Native s) {
   return fcntl(s, F_SETFL, fcntl(s, F_GETFL, 0) | O_NONBLOCK) == 0 && fcntl(s, F_SETFD, FD_CLOEXEC) == 0;
 }
+bool was_refused() { return errno == ECONNREFUSED; }
 void start_network() {}
 #endif
 
@@ -126,6 +128,7 @@ int UdpSocket::receive(uint8_t* data, size_t capacity, Endpoint& from) noexcept 
   const auto got = ::recvfrom(native(handle_), reinterpret_cast<char*>(data), static_cast<Length>(capacity), 0,
                               reinterpret_cast<sockaddr*>(from.address.data()), &length);
   from.bytes = static_cast<uint32_t>(length);
+  refused_ = got < 0 && was_refused();
   return static_cast<int>(got);
 }
 

@@ -29,6 +29,8 @@ class UdpSocket {
   bool wait(uint32_t timeout_ms) noexcept;  // [one receiving thread] true: something may be there
   // The datagram's bytes (longer ones are cut to `capacity`), or -1 when there is none.
   int receive(uint8_t* data, size_t capacity, Endpoint& from) noexcept;
+  // [one receiving thread] Whether the last receive() failed because the machine says that nobody listens there.
+  bool refused() const noexcept { return refused_; }
   bool send(const uint8_t* data, size_t bytes, const Endpoint& to) noexcept;
   bool send(const uint8_t* data, size_t bytes) noexcept;  // connected sockets
 
@@ -62,6 +64,7 @@ class UdpSocket {
 
   intptr_t handle_ = -1;
   uint16_t port_ = 0;
+  bool refused_ = false;
 };
 
 }  // namespace rtbridge
