@@ -2,16 +2,17 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plugin -prune -o \( -name '*.cpp' -o -name '*.h' \
+  -o -name CMakeLists.txt \) -print)
 CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.h')
 PORT ?= 9000
 MINUTES ?= 10
 export PYTHON
 
-.PHONY: help setup demo test bench sanitize soak format lint clean
+.PHONY: help setup demo test bench plugin install-plugin sanitize soak format lint clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed .venv/.engine  ## .venv with all packages and the built extension
 
@@ -32,6 +33,12 @@ test: setup  ## the whole test suite
 
 bench: setup  ## decoder, encoder and the whole path of audio, measured on this machine
 	@$(BIN)/python -m benchmarks
+
+plugin: setup  ## the plugin for DAWs: CLAP, VST3 and LV2 in build/plugin
+	@setup/plugin build
+
+install-plugin: plugin  ## the plugin, copied into your own plugin folders
+	@setup/plugin install
 
 sanitize: setup  ## the engine under Valgrind and the sanitizers, on other processors under qemu (minutes)
 	@RTSERVER_VALGRIND=1 $(BIN)/python -m pytest tests/parity/test_decoder_program.py -rs
