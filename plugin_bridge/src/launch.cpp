@@ -1,7 +1,6 @@
 #include "rtbridge/launch.h"
 
 #if defined(_WIN32)
-#define NOMINMAX
 #include <windows.h>
 
 #include <vector>

@@ -6,8 +6,10 @@
 #include <pthread.h>
 #include <sched.h>
 #elif defined(_WIN32)
-#define NOMINMAX
 #include <windows.h>
+#if defined(__MINGW32__)
+#include <pthread.h>
+#endif
 #endif
 
 namespace rtbridge {
@@ -18,7 +20,12 @@ bool make_realtime([[maybe_unused]] std::thread& thread, [[maybe_unused]] int pr
   parameters.sched_priority = std::min(priority, sched_get_priority_max(SCHED_FIFO));
   return pthread_setschedparam(thread.native_handle(), SCHED_FIFO, &parameters) == 0;
 #elif defined(_WIN32)
-  return SetThreadPriority(thread.native_handle(), THREAD_PRIORITY_TIME_CRITICAL) != 0;
+#if defined(__MINGW32__)  // a thread is a POSIX one there
+  const HANDLE handle = pthread_gethandle(thread.native_handle());
+#else
+  const HANDLE handle = thread.native_handle();
+#endif
+  return SetThreadPriority(handle, THREAD_PRIORITY_TIME_CRITICAL) != 0;
 #else
   return false;
 #endif

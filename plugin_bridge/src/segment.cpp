@@ -11,7 +11,6 @@
 #include "rtbridge/atomics.h"
 
 #if defined(_WIN32)
-#define NOMINMAX
 #include <windows.h>
 #else
 #include <dirent.h>
@@ -74,7 +73,7 @@ size_t ring_bytes(const Geometry& g) { return size_t{g.ring_frames} * g.channels
 size_t total_bytes(const Geometry& g) { return RT_HEADER_BYTES + 2 * ring_bytes(g); }
 
 void fill_header(rt_header& h, const Geometry& g) {
-  h.version = RT_VERSION;
+  h.version = RT_LAYOUT_VERSION;
   h.header_bytes = RT_HEADER_BYTES;
   h.generation = g.generation;
   h.session = g.session;
@@ -99,9 +98,11 @@ void fill_header(rt_header& h, const Geometry& g) {
   throw std::runtime_error("shared memory " + name + ": " + why);
 }
 
-[[noreturn]] void fail(const std::string& what, [[maybe_unused]] int error) {
+#if !defined(_WIN32)
+[[noreturn]] void fail(const std::string& what, int error) {
   throw std::system_error(error, std::generic_category(), what);
 }
+#endif
 
 }  // namespace
 
@@ -215,8 +216,8 @@ std::shared_ptr<Segment> Segment::open(const std::string& name) {
 
   const rt_header& h = *s->header_;
   if (load_acquire(h.magic) != RT_MAGIC) refuse(name, "isn't a finished rtserver segment");
-  if (h.version != RT_VERSION)
-    refuse(name, "has version " + std::to_string(h.version) + ", expected " + std::to_string(RT_VERSION) +
+  if (h.version != RT_LAYOUT_VERSION)
+    refuse(name, "has version " + std::to_string(h.version) + ", expected " + std::to_string(RT_LAYOUT_VERSION) +
                      ": update the older of server and client");
   Geometry g;
   g.session = h.session;

@@ -7,10 +7,8 @@
 #include <utility>
 
 #if defined(_WIN32)
-#define NOMINMAX
 #include <winsock2.h>
 #include <ws2tcpip.h>
-#pragma comment(lib, "ws2_32.lib")
 #else
 #include <fcntl.h>
 #include <netdb.h>

@@ -16,9 +16,7 @@
 extern "C" int __ulock_wait(uint32_t operation, void* address, uint64_t value, uint32_t timeout_us);
 extern "C" int __ulock_wake(uint32_t operation, void* address, uint64_t wake_value);
 #elif defined(_WIN32)
-#define NOMINMAX
 #include <windows.h>
-#pragma comment(lib, "synchronization.lib")
 #endif
 
 namespace rtbridge {

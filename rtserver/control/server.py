@@ -387,7 +387,9 @@ class Server:
         session = self.sessions.get(event.session) if event.session else None
         if session is None:
             return None
-        mine = session.client_pid == event.client_pid and session.address[0] == address[0]
+        # The socket, not only the process: a DAW has many clients, and after a restart of the server one may hold the
+        # number that another had before.
+        mine = session.client_pid == event.client_pid and session.address == address
         if not mine or session.transport != event.transport:
             return None  # somebody else's: a new session, with the parameters that the client will send
         segments.remember(session)

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define RT_MAGIC 0x42535452u /* "RTSB" */
-#define RT_VERSION 1u
+#define RT_LAYOUT_VERSION 1u
 #define RT_HEADER_BYTES 65536u
 #define RT_MAX_CHANNELS 2u
 #define RT_STAMPS 1024u /* blocks whose times are kept; a power of two */

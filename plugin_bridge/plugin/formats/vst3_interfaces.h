@@ -11,6 +11,15 @@
 
 namespace rtplugin::vst3 {
 
+// Results, whose values on Windows need a cast.
+constexpr auto kOk = static_cast<v3_result>(V3_OK);
+constexpr auto kFalse = static_cast<v3_result>(V3_FALSE);
+constexpr auto kNoInterface = static_cast<v3_result>(V3_NO_INTERFACE);
+constexpr auto kInvalidArgument = static_cast<v3_result>(V3_INVALID_ARG);
+constexpr auto kNotImplemented = static_cast<v3_result>(V3_NOT_IMPLEMENTED);
+constexpr auto kInternalError = static_cast<v3_result>(V3_INTERNAL_ERR);
+constexpr auto kNoMemory = static_cast<v3_result>(V3_NOMEM);
+
 class Unknown {
  public:
   virtual v3_result V3_API query(const v3_tuid iid, void** object) = 0;

@@ -47,7 +47,7 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
   // --- lifetime ---
 
   v3_result V3_API query(const v3_tuid iid, void** object) override {
-    if (!object) return V3_INVALID_ARG;
+    if (!object) return kInvalidArgument;
     *object = nullptr;
     if (v3_tuid_match(iid, v3_funknown_iid) || v3_tuid_match(iid, v3_plugin_base_iid) ||
         v3_tuid_match(iid, v3_component_iid))
@@ -58,9 +58,9 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
       *object = static_cast<ContextRequirements*>(this);
     else if (v3_tuid_match(iid, v3_edit_controller_iid))
       *object = static_cast<Controller*>(&controller_);
-    if (!*object) return V3_NO_INTERFACE;
+    if (!*object) return kNoInterface;
     ref();
-    return V3_OK;
+    return kOk;
   }
   uint32_t V3_API ref() override { return ++references_; }
   uint32_t V3_API unref() override {
@@ -68,22 +68,22 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
     if (left == 0) delete this;
     return left;
   }
-  v3_result V3_API initialize(Unknown*) override { return V3_OK; }
+  v3_result V3_API initialize(Unknown*) override { return kOk; }
   v3_result V3_API terminate() override {
     core_.deactivate();
     controller_.set_handler(nullptr);
-    return V3_OK;
+    return kOk;
   }
 
   // --- component, main thread ---
 
-  v3_result V3_API controller_class(v3_tuid) override { return V3_FALSE; }  // this object is its own
-  v3_result V3_API set_io_mode(int32_t) override { return V3_NOT_IMPLEMENTED; }
+  v3_result V3_API controller_class(v3_tuid) override { return kFalse; }  // this object is its own
+  v3_result V3_API set_io_mode(int32_t) override { return kNotImplemented; }
   int32_t V3_API bus_count(int32_t media, int32_t direction) override {
     return media != V3_AUDIO ? 0 : direction == V3_INPUT ? 2 : 1;
   }
   v3_result V3_API bus_info(int32_t media, int32_t direction, int32_t index, v3_bus_info* info) override {
-    if (!info || index < 0 || index >= bus_count(media, direction)) return V3_INVALID_ARG;
+    if (!info || index < 0 || index >= bus_count(media, direction)) return kInvalidArgument;
     const bool main = index == 0;
     *info = {};
     info->media_type = V3_AUDIO;
@@ -93,51 +93,51 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
     copy_text(info->bus_name, 128, !main ? "Side chain (reserved)" : direction == V3_INPUT ? "Input" : "Output");
     info->bus_type = main ? V3_MAIN : V3_AUX;
     info->flags = main ? V3_DEFAULT_ACTIVE : 0;
-    return V3_OK;
+    return kOk;
   }
-  v3_result V3_API routing_info(v3_routing_info*, v3_routing_info*) override { return V3_NOT_IMPLEMENTED; }
+  v3_result V3_API routing_info(v3_routing_info*, v3_routing_info*) override { return kNotImplemented; }
   v3_result V3_API activate_bus(int32_t media, int32_t direction, int32_t index, v3_bool) override {
-    return index >= 0 && index < bus_count(media, direction) ? V3_OK : V3_INVALID_ARG;
+    return index >= 0 && index < bus_count(media, direction) ? kOk : kInvalidArgument;
   }
   v3_result V3_API set_active(v3_bool on) override {
     if (!on) {
       core_.deactivate();
-      return V3_OK;
+      return kOk;
     }
-    if (core_.active()) return V3_OK;
+    if (core_.active()) return kOk;
     until_read_out_ = 0;
     read_out_frames_ = static_cast<int32_t>(setup_.sample_rate * kReadOutMs / 1000.0);
     restart_told_ = false;
     const auto block = static_cast<uint32_t>(std::max(setup_.max_block_size, 1));
-    if (!core_.activate(setup_.sample_rate, block, channels_)) return V3_INVALID_ARG;
+    if (!core_.activate(setup_.sample_rate, block, channels_)) return kInvalidArgument;
     if (Handler* handler = controller_.handler(); handler && core_.latency_frames() != latency_told_)
       handler->restart(V3_RESTART_LATENCY_CHANGED);
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API set_state(Stream* stream) override {
     std::string text;
     char piece[4096];
     for (int32_t got = 1; stream && got > 0;) {  // a short read is not yet the end
       got = 0;
-      if (stream->read(piece, sizeof piece, &got) != V3_OK && got <= 0) break;
-      if (got < 0 || text.size() > kStateBytesMax) return V3_FALSE;
+      if (stream->read(piece, sizeof piece, &got) != kOk && got <= 0) break;
+      if (got < 0 || text.size() > kStateBytesMax) return kFalse;
       text.append(piece, static_cast<size_t>(got));
     }
     std::string why_not;
-    if (!core_.load(text, true, why_not)) return V3_FALSE;
+    if (!core_.load(text, true, why_not)) return kFalse;
     tell_restart();
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API get_state(Stream* stream) override {
-    if (!stream) return V3_INVALID_ARG;
+    if (!stream) return kInvalidArgument;
     std::string text = core_.save();
     for (size_t at = 0; at < text.size();) {
       int32_t written = 0;
       stream->write(text.data() + at, static_cast<int32_t>(text.size() - at), &written);
-      if (written <= 0) return V3_FALSE;
+      if (written <= 0) return kFalse;
       at += static_cast<size_t>(written);
     }
-    return V3_OK;
+    return kOk;
   }
 
   // --- processor ---
@@ -145,39 +145,39 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
   v3_result V3_API set_bus_arrangements(v3_speaker_arrangement* in, int32_t ins, v3_speaker_arrangement* out,
                                         int32_t outs) override {
     const auto channels_of = [](v3_speaker_arrangement a) { return a == kMono ? 1u : a == kStereo ? 2u : 0u; };
-    if (!in || !out || ins < 1 || ins > 2 || outs != 1 || core_.active()) return V3_FALSE;
+    if (!in || !out || ins < 1 || ins > 2 || outs != 1 || core_.active()) return kFalse;
     const uint32_t wanted = channels_of(in[0]);
-    if (wanted == 0 || in[0] != out[0]) return V3_FALSE;
-    if (ins == 2 && in[1] != 0 && channels_of(in[1]) == 0) return V3_FALSE;
+    if (wanted == 0 || in[0] != out[0]) return kFalse;
+    if (ins == 2 && in[1] != 0 && channels_of(in[1]) == 0) return kFalse;
     channels_ = wanted;
     if (ins == 2 && in[1] != 0) side_channels_ = channels_of(in[1]);
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API bus_arrangement(int32_t direction, int32_t index, v3_speaker_arrangement* found) override {
-    if (!found || index < 0 || index >= bus_count(V3_AUDIO, direction)) return V3_INVALID_ARG;
+    if (!found || index < 0 || index >= bus_count(V3_AUDIO, direction)) return kInvalidArgument;
     *found = (index == 0 ? channels_ : side_channels_) == 1 ? kMono : kStereo;
-    return V3_OK;
+    return kOk;
   }
-  v3_result V3_API can_process_sample_size(int32_t size) override { return size == V3_SAMPLE_32 ? V3_OK : V3_FALSE; }
+  v3_result V3_API can_process_sample_size(int32_t size) override { return size == V3_SAMPLE_32 ? kOk : kFalse; }
   uint32_t V3_API latency() override { return latency_told_ = core_.latency_frames(); }
   v3_result V3_API setup(v3_process_setup* setup) override {
-    if (!setup || setup->symbolic_sample_size != V3_SAMPLE_32) return V3_FALSE;
+    if (!setup || setup->symbolic_sample_size != V3_SAMPLE_32) return kFalse;
     setup_ = *setup;
     core_.set_offline(setup->process_mode == V3_OFFLINE);
     // Some hosts ask for the latency between this and the activation.
     if (!core_.active()) core_.prepare(setup->sample_rate, static_cast<uint32_t>(std::max(setup->max_block_size, 1)));
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API set_processing(v3_bool on) override {
     if (on) core_.reset();
-    return V3_OK;
+    return kOk;
   }
   uint32_t V3_API tail() override { return static_cast<uint32_t>(setup_.sample_rate); }  // what still sounds
   uint32_t V3_API context_requirements() override { return 0; }
 
   // [audio thread]
   v3_result V3_API process(v3_process_data* data) override {
-    if (!data) return V3_INVALID_ARG;
+    if (!data) return kInvalidArgument;
     core_.set_offline(data->process_mode == V3_OFFLINE);
     auto* changes = reinterpret_cast<Changes*>(data->input_params);
     const auto buffers = [&](v3_audio_bus_buffers* buses, int32_t count) -> float** {
@@ -207,7 +207,7 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
       until_read_out_ = read_out_frames_;
       send_read_outs(reinterpret_cast<Changes*>(data->output_params));
     }
-    return result == Result::kOk ? V3_OK : V3_INTERNAL_ERR;
+    return result == Result::kOk ? kOk : kInternalError;
   }
 
  private:
@@ -223,7 +223,7 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
       for (int32_t i = 0; i < points; ++i) {
         int32_t frame = 0;
         double value = 0.0;
-        if (queue->point(i, &frame, &value) != V3_OK) continue;
+        if (queue->point(i, &frame, &value) != kOk) continue;
         if (frame <= at || frame >= frames)
           core_.set(p->id, from_normalized(*p, value));
         else
@@ -242,7 +242,7 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
       int32_t index = 0;
       if (value == told_[i]) continue;
       ValueQueue* queue = changes->add(static_cast<v3_param_id>(p.id), &index);
-      if (queue && queue->add(0, rtplugin::to_normalized(p, value), &index) == V3_OK) told_[i] = value;
+      if (queue && queue->add(0, rtplugin::to_normalized(p, value), &index) == kOk) told_[i] = value;
     }
   }
 
@@ -261,15 +261,15 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
     v3_result V3_API query(const v3_tuid iid, void** object) override { return plugin_.query(iid, object); }
     uint32_t V3_API ref() override { return plugin_.ref(); }
     uint32_t V3_API unref() override { return plugin_.unref(); }
-    v3_result V3_API initialize(Unknown*) override { return V3_OK; }
-    v3_result V3_API terminate() override { return V3_OK; }
-    v3_result V3_API set_component_state(Stream*) override { return V3_OK; }  // the component has it
-    v3_result V3_API set_state(Stream*) override { return V3_OK; }
-    v3_result V3_API get_state(Stream*) override { return V3_OK; }
+    v3_result V3_API initialize(Unknown*) override { return kOk; }
+    v3_result V3_API terminate() override { return kOk; }
+    v3_result V3_API set_component_state(Stream*) override { return kOk; }  // the component has it
+    v3_result V3_API set_state(Stream*) override { return kOk; }
+    v3_result V3_API get_state(Stream*) override { return kOk; }
     int32_t V3_API parameter_count() override { return kParameterCount; }
     v3_result V3_API parameter_info(int32_t index, v3_param_info* info) override {
       const Parameter* p = index >= 0 ? known(static_cast<v3_param_id>(index)) : nullptr;
-      if (!p || !info) return V3_INVALID_ARG;
+      if (!p || !info) return kInvalidArgument;
       *info = {};
       info->param_id = static_cast<v3_param_id>(p->id);
       copy_text(info->title, 128, p->name);
@@ -281,27 +281,27 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
       if (p->automatable()) info->flags |= V3_PARAM_CAN_AUTOMATE;
       if (p->form == Form::kChoice) info->flags |= V3_PARAM_IS_LIST;
       if (p->id == ParameterId::kBypass) info->flags |= V3_PARAM_IS_BYPASS;
-      return V3_OK;
+      return kOk;
     }
     v3_result V3_API text_of(v3_param_id id, double normalized, int16_t* text) override {
       const Parameter* p = known(id);
-      if (!p || !text) return V3_INVALID_ARG;
+      if (!p || !text) return kInvalidArgument;
       std::string shown = plugin_.core_.text(p->id, from_normalized(*p, normalized));
       const std::string unit = std::string(" ") + p->unit;  // hosts add it themselves
       if (p->unit[0] && shown.size() > unit.size() && shown.substr(shown.size() - unit.size()) == unit)
         shown.resize(shown.size() - unit.size());
       copy_text(text, 128, shown);
-      return V3_OK;
+      return kOk;
     }
     v3_result V3_API value_of(v3_param_id id, int16_t* text, double* normalized) override {
       const Parameter* p = known(id);
-      if (!p || !text || !normalized) return V3_INVALID_ARG;
+      if (!p || !text || !normalized) return kInvalidArgument;
       std::string ascii;
       for (int i = 0; i < 128 && text[i]; ++i) ascii += text[i] > 0 && text[i] < 128 ? static_cast<char>(text[i]) : '?';
       const auto value = from_text(*p, ascii);
-      if (!value) return V3_FALSE;
+      if (!value) return kFalse;
       *normalized = rtplugin::to_normalized(*p, *value);
-      return V3_OK;
+      return kOk;
     }
     double V3_API to_plain(v3_param_id id, double normalized) override {
       const Parameter* p = known(id);
@@ -317,19 +317,19 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
     }
     v3_result V3_API set(v3_param_id id, double normalized) override {
       const Parameter* p = known(id);
-      if (!p) return V3_INVALID_ARG;
+      if (!p) return kInvalidArgument;
       plugin_.core_.set(p->id, from_normalized(*p, normalized));
       if (p->id == ParameterId::kInstrument || p->id == ParameterId::kMargin) {
         plugin_.core_.ask_for_restart();
         plugin_.tell_restart();
       }
-      return V3_OK;
+      return kOk;
     }
     v3_result V3_API set_handler(Handler* handler) override {
       if (handler) handler->ref();
       if (handler_) handler_->unref();
       handler_ = handler;
-      return V3_OK;
+      return kOk;
     }
     void* V3_API create_view(const char*) override { return nullptr; }  // the host's own
 
@@ -354,11 +354,11 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
 class PluginFactory final : public Factory {
  public:
   v3_result V3_API query(const v3_tuid iid, void** object) override {
-    if (!object) return V3_INVALID_ARG;
+    if (!object) return kInvalidArgument;
     const bool fits = v3_tuid_match(iid, v3_funknown_iid) || v3_tuid_match(iid, v3_plugin_factory_iid) ||
                       v3_tuid_match(iid, v3_plugin_factory_2_iid) || v3_tuid_match(iid, v3_plugin_factory_3_iid);
     *object = fits ? static_cast<Factory*>(this) : nullptr;
-    return fits ? V3_OK : V3_NO_INTERFACE;
+    return fits ? kOk : kNoInterface;
   }
   uint32_t V3_API ref() override { return 1; }  // lives as long as the module
   uint32_t V3_API unref() override { return 1; }
@@ -366,18 +366,18 @@ class PluginFactory final : public Factory {
     *info = {};
     copy_text(info->vendor, kVendor);
     info->flags = 0x10;  // UTF-16
-    return V3_OK;
+    return kOk;
   }
   int32_t V3_API count() override { return 1; }
   v3_result V3_API class_info(int32_t index, v3_class_info* info) override {
-    if (index != 0 || !info) return V3_INVALID_ARG;
+    if (index != 0 || !info) return kInvalidArgument;
     *info = {};
     fill(*info);
     copy_text(info->name, kName);
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API class_info_2(int32_t index, v3_class_info_2* info) override {
-    if (index != 0 || !info) return V3_INVALID_ARG;
+    if (index != 0 || !info) return kInvalidArgument;
     *info = {};
     fill(*info);
     copy_text(info->name, kName);
@@ -385,10 +385,10 @@ class PluginFactory final : public Factory {
     copy_text(info->vendor, kVendor);
     copy_text(info->version, kVersion);
     copy_text(info->sdk_version, "VST 3.7");
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API class_info_utf16(int32_t index, v3_class_info_3* info) override {
-    if (index != 0 || !info) return V3_INVALID_ARG;
+    if (index != 0 || !info) return kInvalidArgument;
     *info = {};
     fill(*info);
     copy_text(info->sub_categories, "Fx");
@@ -396,23 +396,23 @@ class PluginFactory final : public Factory {
     rtplugin::vst3::copy_text(info->vendor, 64, kVendor);
     rtplugin::vst3::copy_text(info->version, 64, kVersion);
     rtplugin::vst3::copy_text(info->sdk_version, 64, "VST 3.7");
-    return V3_OK;
+    return kOk;
   }
   v3_result V3_API create(const v3_tuid class_id, const v3_tuid iid, void** object) override {
-    if (!object) return V3_INVALID_ARG;
+    if (!object) return kInvalidArgument;
     *object = nullptr;
-    if (!class_id || !iid || !v3_tuid_match(class_id, kClassId)) return V3_NO_INTERFACE;
+    if (!class_id || !iid || !v3_tuid_match(class_id, kClassId)) return kNoInterface;
     Vst3Plugin* plugin = nullptr;
     try {
       plugin = new Vst3Plugin;
     } catch (const std::exception&) {
-      return V3_NOMEM;
+      return kNoMemory;
     }
     const v3_result result = plugin->query(iid, object);
     plugin->unref();
     return result;
   }
-  v3_result V3_API set_host_context(Unknown*) override { return V3_OK; }
+  v3_result V3_API set_host_context(Unknown*) override { return kOk; }
 
  private:
   template <class Info>
