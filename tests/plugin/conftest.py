@@ -1,0 +1,32 @@
+"""Fixtures of the plugin's tests: the program that drives a plugin, and those of the server's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.driver import Plugin, build_program
+from tests.server.conftest import server, start_server, tiny_pack
+
+__all__ = ["plugin_of", "program", "server", "start_server", "tiny_pack"]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    return build_program()
+
+
+@pytest.fixture
+def plugin_of(program: Path) -> Iterator[Callable[[int], Plugin]]:
+    """Make plugins that look for their server at a port."""
+    made: list[Plugin] = []
+
+    def make(port: int) -> Plugin:
+        made.append(Plugin(program, port))
+        return made[-1]
+
+    yield make
+    for plugin in made:
+        plugin.__exit__(None, None, None)
