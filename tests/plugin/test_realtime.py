@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 
 from tests.plugin.driver import Plugin, Refused, build_program
@@ -56,7 +57,9 @@ def test_planted_faults_are_found(plugin_of, fault, counter, count):
 def test_sanitized(server, tmp_path):
     """The same core under the address and undefined-behaviour sanitizers, through a session and bad states."""
     try:
-        program = build_program("-DRTPLUGIN_SANITIZE=ON", variant="plugin-sanitized")
+        program = build_program(
+            "-DRTPLUGIN_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", variant="plugin-sanitized"
+        )
     except AssertionError as error:
         if "sanitize" not in str(error):
             raise
@@ -64,9 +67,6 @@ def test_sanitized(server, tmp_path):
     with Plugin(program, server.port) as plugin:
         plugin.activate(48000, 128, 2)
         state = plugin.save().encode()
-        assert plugin.numbers("confined 0 64 0 none") is not None
-        import numpy as np
-
         frames = np.zeros((9600, 2), np.float32)
         plugin.play(frames, [128, 1, 0, 500])
         for length in range(0, len(state), 11):
