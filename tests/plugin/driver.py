@@ -18,11 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def cmake(folder: Path, *options: str, target: str = "all") -> Path:
     """Configure and build the plugin project in `folder`, which is given back."""
-    program = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
+    # CMake and Ninja come with the project's environment, which need not be in the path.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which("cmake", path=path)
     assert program, "cmake built the engine: it is needed here too"
-    configure = [program, "-S", str(ROOT / "plugin_bridge/plugin"), "-B", str(folder), *options]
+    generator = ["-GNinja"] if shutil.which("ninja", path=path) else []
+    configure = [program, "-S", str(ROOT / "plugin_bridge/plugin"), "-B", str(folder), *generator, *options]
     for command in (configure, [program, "--build", str(folder), "--target", target, "--parallel", "2"]):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
         assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
     return folder
 
