@@ -43,12 +43,18 @@ class Refused(Exception):
 class Plugin:
     """One plugin. Audio is float32, [frames] or [frames, channels]. A context manager."""
 
-    def __init__(self, program: Path, port: int) -> None:
-        environment = {**os.environ, "RTSERVER_PORT": str(port), "XDG_CONFIG_HOME": os.devnull}
+    def __init__(self, program: Path, port: int = 0, config: str = "") -> None:
+        """port: of the server, by environment; 0 leaves that to config, the text of plugin.conf."""
+        self._folder = tempfile.TemporaryDirectory()
+        settings = Path(self._folder.name, "rtserver", "plugin.conf")
+        settings.parent.mkdir()
+        settings.write_text(config)
+        environment = {**os.environ, "XDG_CONFIG_HOME": self._folder.name}
+        if port:
+            environment["RTSERVER_PORT"] = str(port)
         self._process = subprocess.Popen(
             [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self._folder = tempfile.TemporaryDirectory()
         self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> Plugin:

@@ -78,7 +78,7 @@ bool PluginCore::prepare(double sample_rate_hz, uint32_t max_block_frames) {
   rate_hz_.store(stream_.rate_hz);
   const rtbridge::ServerAddress address = read_settings();
   jitter_ms_ = address.remote || !rtbridge::is_this_machine(address.host) ? address.jitter_ms : 0.0;
-  client_.ask(address, kMeetServerMs);
+  met_ = client_.ask(address, kMeetServerMs);
   latency_.store(planned_latency(), std::memory_order_release);
   return true;
 }
@@ -111,8 +111,8 @@ bool PluginCore::activate(double sample_rate_hz, uint32_t max_block_frames, uint
   bridge_->set_offline(offline_);
   client_.open(*bridge_, stream_);
   // So that the very first block is translated, and a bounce does not begin before its server.
-  const bool connected = client_.wait_connected(offline_ ? kBouncePatienceMs : kFirstSessionMs, offline_);
-  if (connected) bridge_->wait_ready(uint64_t{kFirstBlockMs} * 1'000'000);
+  const uint32_t patience_ms = offline_ ? kBouncePatienceMs : met_ ? kFirstSessionMs : 0;
+  if (client_.wait_connected(patience_ms, offline_)) bridge_->wait_ready(uint64_t{kFirstBlockMs} * 1'000'000);
   return true;
 }
 

@@ -97,6 +97,7 @@ class PluginCore : private rtbridge::Guide {
 
   rtbridge::StreamWish stream_;  // main thread; fixed while active
   double jitter_ms_ = 0.0;
+  bool met_ = false;  // the server answered when it was asked last
   std::unique_ptr<rtbridge::Bridge> bridge_;
 
   // Audio thread.
