@@ -17,6 +17,7 @@ from rtserver.safe_load import first_line
 FORMAT = "rtserver-model-1"
 MAX_CARD_BYTES = 1 << 20
 CALIBRATION_VERSION = 1
+LEAST_CODE, GREATEST_CODE = -8, 7  # of weights in 4 bits
 
 Weights = dict[str, np.ndarray]
 
@@ -72,6 +73,18 @@ def decoder_shapes(config: DecoderConfig, latent_channels: int) -> dict[str, tup
     for name, shape in convolutions.items():
         shapes[f"{name}.weight"] = shape
         shapes[f"{name}.bias"] = shape[:1]
+    return shapes
+
+
+def code_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a decoder's weights in 4 bits: codes by the names of matrices, and `_scale`s of their rows.
+
+    `now`: the current tap of the dilated convolutions, gates first; see `rtserver.quantise`.
+    """
+    layers, r, s = len(config.dilations), config.residual_channels, config.skip_channels
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, rows in (("now", 2 * r), ("residual", r), ("skip", s)):
+        shapes |= {name: (layers, rows, r), f"{name}_scale": (layers, rows)}
     return shapes
 
 
@@ -135,7 +148,10 @@ def _check_config(values: Any, path: Path) -> ModelConfig:
     return config
 
 
-def _check_weights(weights: Any, shapes: dict[str, tuple[int, ...]], what: str) -> Weights:
+def _check_weights(
+    weights: Any, shapes: dict[str, tuple[int, ...]], what: str, bytes_: Collection[str] = ()
+) -> Weights:
+    """The arrays of these names and shapes, float32 but for those named in `bytes_`, which are int8."""
     if not isinstance(weights, Mapping):
         raise UserError(f"{what} must be a dictionary of tensors, found {type(weights).__name__}")
     missing = [name for name in shapes if name not in weights]
@@ -144,11 +160,14 @@ def _check_weights(weights: Any, shapes: dict[str, tuple[int, ...]], what: str) 
         parts = [f"missing: {', '.join(missing[:3])}" + (", ..." if len(missing) > 3 else "")] if missing else []
         parts += [f"not expected: {', '.join(extra[:3])}" + (", ..." if len(extra) > 3 else "")] if extra else []
         raise UserError(f"{what} does not fit its config: {'; '.join(parts)}; export the pack again")
-    return {name: _array(weights[name], shape, f"{what} {name}") for name, shape in shapes.items()}
+    arrays: Weights = {}
+    for name, shape in shapes.items():
+        arrays[name] = _array(weights[name], shape, f"{what} {name}", np.int8 if name in bytes_ else np.float32)
+    return arrays
 
 
-def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """A torch tensor (copied) or numpy array as float32, once its kind, shape and values are as they should be."""
+def _array(tensor: Any, shape: tuple[int, ...], what: str, dtype: type[np.generic] = np.float32) -> np.ndarray:
+    """A torch tensor (copied) or numpy array as float32 or int8, once its kind, shape and values are as they should."""
     if isinstance(tensor, np.ndarray):
         kind, found = str(tensor.dtype), tensor.shape
     else:
@@ -156,14 +175,17 @@ def _array(tensor: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         if str(layout) != "torch.strided" or device is None or device.type == "meta":
             raise UserError(f"{what} must be a dense tensor, found {type(tensor).__name__}")
         kind, found = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
-    if kind not in ("float32", "float16", "bfloat16"):
+    if dtype is np.int8 and kind != "int8":
+        raise UserError(f"{what} must hold int8 numbers, found {kind}")
+    if dtype is not np.int8 and kind not in ("float32", "float16", "bfloat16"):
         raise UserError(f"{what} must hold float32 or float16 numbers, found {kind}")
     if found != shape:
         raise UserError(f"{what} has shape {_shape(found)}, expected {_shape(shape)}")
     if isinstance(tensor, np.ndarray):
-        array = np.ascontiguousarray(tensor, np.float32)
+        array = np.ascontiguousarray(tensor, dtype)
     else:
-        array = np.array(tensor.detach().cpu().float().numpy(), order="C")
+        dense = tensor.detach().cpu()
+        array = np.array((dense if dtype is np.int8 else dense.float()).numpy(), order="C")
     if not np.isfinite(array).all():
         raise UserError(f"{what} holds NaN or infinite numbers; export the pack again from a sound checkpoint")
     return array
@@ -202,7 +224,9 @@ def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Col
 
     {"version": 1, "decoders": {name: float32 [layers, R]}, "encoder": {name: float32 [layers, C]}, "source": text}: the
     greatest |input| of each residual channel of each layer of each decoder, and what `_engine.Encoder.ranges` gives or
-    nothing, measured in float32 on the audio of `source`.
+    nothing, measured in float32 on the audio of `source`. It may hold "codes" besides: by decoder, the weights in
+    4 bits that belong to these ranges, by the names of `code_shapes`, int8 and float32; and "codes_made_at_load", true
+    where they don't come with the pack.
     """
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{path}: field `calibration` must be a dictionary by name, found {type(value).__name__}")
@@ -212,8 +236,8 @@ def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Col
     if type(value.get("version")) is not int or value["version"] != CALIBRATION_VERSION:
         found = str(value.get("version"))[:40]
         raise UserError(f"{what} has version {found}, expected {CALIBRATION_VERSION}; update rtserver, or export again")
-    if set(value) - {"version", "decoders", "encoder", "source"}:
-        raise UserError(f"{what} may hold version, decoders, encoder and source only; export the pack again")
+    if set(value) - {"version", "decoders", "encoder", "source", "codes", "codes_made_at_load"}:
+        raise UserError(f"{what} may hold version, decoders, encoder, source and codes only; export the pack again")
     d = config.decoder
     shape = (len(d.dilations), d.residual_channels)
     ranges = _check_weights(value.get("decoders"), dict.fromkeys(decoders, shape), f"{what} of decoders")
@@ -226,4 +250,36 @@ def check_calibration(value: Any, path: Path, config: ModelConfig, decoders: Col
     source = value.get("source", "")
     if not isinstance(source, str) or len(source) > 4096:
         raise UserError(f"{what} source must be a text of at most 4096 letters, found {type(source).__name__}")
-    return {"version": CALIBRATION_VERSION, "decoders": ranges, "encoder": of_encoder, "source": source}
+    checked: dict[str, Any] = {"version": CALIBRATION_VERSION}
+    checked.update(decoders=ranges, encoder=of_encoder, source=source)
+    if value.get("codes"):
+        checked["codes"] = _check_codes(value["codes"], d, decoders, f"{what} codes")
+    made = value.get("codes_made_at_load", False)
+    if not isinstance(made, bool):
+        raise UserError(f"{what} codes_made_at_load must be true or false, found {str(made)[:40]}")
+    if made:
+        checked["codes_made_at_load"] = True
+    return checked
+
+
+def _check_codes(value: Any, config: DecoderConfig, decoders: Collection[str], what: str) -> dict[str, Weights]:
+    """The weights in 4 bits of every decoder."""
+    if not isinstance(value, dict) or set(value) != set(decoders):
+        found = ", ".join(str(name)[:40] for name in value) if isinstance(value, dict) else type(value).__name__
+        raise UserError(f"{what} must be of the decoders {', '.join(decoders)}, found {found}; export the pack again")
+    checked: dict[str, Weights] = {}
+    for decoder in decoders:
+        shapes = code_shapes(config)
+        codes = [name for name in shapes if not name.endswith("_scale")]
+        arrays = _check_weights(value[decoder], shapes, f"{what} of {decoder}", codes)
+        for name, array in arrays.items():
+            if name not in codes:
+                if array.size and array.min() <= 0.0:
+                    raise UserError(f"{what} of {decoder} {name} must be above 0; export the pack again")
+            elif array.size and not LEAST_CODE <= array.min() <= array.max() <= GREATEST_CODE:
+                raise UserError(
+                    f"{what} of {decoder} {name} must lie in {LEAST_CODE} to {GREATEST_CODE}, found {array.min()} to"
+                    f" {array.max()}; export the pack again"
+                )
+        checked[decoder] = arrays
+    return checked

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -211,10 +211,8 @@ def save(
 
     content["encoder"] = tensors(checked_encoder)
     content["decoders"] = {name: tensors(weights) for name, weights in checked_decoders.items()}
-    ranges = check_calibration(dict(calibration or {}), path, checked_config, checked_decoders)
-    for part in ("decoders", "encoder") if ranges else ():
-        ranges[part] = {name: torch.from_numpy(array) for name, array in ranges[part].items()}
-    content["calibration"] = ranges
+    checked = check_calibration(dict(calibration or {}), path, checked_config, checked_decoders)
+    content["calibration"] = _each_array(checked, torch.from_numpy)
     content["card"] = plain_values(dict(card or {}), f"{path}: card")
     partial = path.with_name(path.name + ".part")
     try:
@@ -225,3 +223,10 @@ def save(
         raise UserError(f"{path} can't be written: {error.strerror}; check the folder and its permissions") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _each_array(value: Any, change: Callable[[np.ndarray], Any]) -> Any:
+    """Nested dictionaries with every array in them changed."""
+    if isinstance(value, dict):
+        return {name: _each_array(entry, change) for name, entry in value.items()}
+    return change(value) if isinstance(value, np.ndarray) else value

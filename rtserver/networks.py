@@ -16,17 +16,20 @@ WARM_UP_HOPS = 3  # a decoder's first two hops touch its weights and histories f
 
 
 def decoder(model: Model, name: str, precision: str) -> _engine.Decoder:
-    """The decoder of that name. precision: as `rtserver.precision.resolve` gives it. ValueError from the engine."""
+    """The decoder of that name. precision: as `rtserver.precision.check` gives it. ValueError from the engine."""
     ranges = precisions.decoder_ranges(model.calibration, name)
-    return precisions.decoder(model.decoder_config(name), model.decoders[name], precision, ranges)
+    codes = precisions.decoder_codes(model.calibration, name)
+    resolved = precisions.resolve(precision, model)
+    return precisions.decoder(model.decoder_config(name), model.decoders[name], resolved, ranges, codes)
 
 
 def encoder(model: Model, device: str = "cpu", precision: str = "fp32") -> Any:
-    """The encoder, whose `fork()` opens a stream of hops. precision: as `rtserver.precision.resolve` gives it."""
+    """The encoder, whose `fork()` opens a stream of hops. precision: as `rtserver.precision.check` gives it."""
     from rtserver.encoder import open_encoder
 
+    resolved = precisions.of_encoder(precisions.resolve(precision, model))
     return open_encoder(
-        model.config.encoder, model.encoder, device, precision, precisions.encoder_ranges(model.calibration)
+        model.config.encoder, model.encoder, device, resolved, precisions.encoder_ranges(model.calibration)
     )
 
 

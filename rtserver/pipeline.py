@@ -87,7 +87,7 @@ class Translator:
     def __init__(self, model: Model, device: str = "cpu", precision: str = "auto") -> None:
         if model.kind == "loopback":
             raise UserError("loopback tests the server's rings only and translates nothing; use identity16k or a pack")
-        self.precision = precisions.resolve(precision)
+        self.precision = precisions.resolve(precision, model)
         self.model = replace(model, calibration=precisions.calibration_for(model, self.precision))
         self._voices: dict[str, _engine.Decoder] = {}
         self._encoder: Any = None

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rtserver import model_file, prepared_format
 from rtserver.model_file import Model
-from rtserver.precision import calibration_for, is_complete
+from rtserver.precision import calibration_for, is_complete, resolve
 from rtserver.prepared_format import Damaged
 from rtserver.safe_load import MAX_FILE_BYTES
 
@@ -62,7 +62,7 @@ def folder() -> Path | None:
 def load(path_or_name: str | os.PathLike[str], precision: str = "fp32") -> Model:
     """What `model_file.load` gives, with a calibration if `precision` needs one: from the cache, or now and kept there.
 
-    precision: as `rtserver.precision.resolve` gives it. UserError says what is wrong with the pack.
+    precision: as `rtserver.precision.check` gives it. UserError says what is wrong with the pack.
     """
     if os.fspath(path_or_name) in model_file.PROBES:
         return model_file.load(path_or_name)
@@ -105,7 +105,7 @@ def find(pack: Path, precision: str = "fp32") -> tuple[Model, Path] | None:
         with contextlib.suppress(OSError):
             entry.unlink()
         return None
-    if precision == "int8" and not is_complete(model.calibration):
+    if not is_complete(model.calibration, resolve(precision, model)):
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)  # when it was last used

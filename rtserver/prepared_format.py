@@ -1,7 +1,8 @@
 """Prepared weights: the checked content of a pack as one flat file that can be mapped and used as it lies.
 
 Layout, little-endian: magic (8 bytes), version (u32), length of the header (u32), SHA-256 of all that follows (32
-bytes), zeros to 64; the header, JSON in UTF-8; then every tensor as float32, each beginning at a multiple of 64.
+bytes), zeros to 64; the header, JSON in UTF-8; then every tensor as float32, the codes of 4-bit weights as int8, each
+beginning at a multiple of 64.
 The header names the tensors in order with their shapes; where each lies follows from that, so there are no offsets
 that could be wrong. Nothing in the file is ever executed, and what is read is checked as a pack is.
 """
@@ -12,7 +13,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from rtserver.model_check import FORMAT, check_calibration, check_content, plain
 from rtserver.model_file import Model
 from rtserver.safe_load import MAX_FILE_BYTES
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"rtprep\r\n"
 ALIGNMENT = 64
 MAX_HEADER_BYTES = 8 << 20  # a card of 1 MiB in JSON's escapes, and the names of the tensors of 64 decoders
 MAX_BYTES = 2 * MAX_FILE_BYTES + MAX_HEADER_BYTES  # a pack may hold float16, which doubles here
 _PREFIX = struct.Struct("<8sII32s")
-_FLOAT = np.dtype("<f4")
+_FLOAT, _BYTE = np.dtype("<f4"), np.dtype("i1")
+_CALIBRATION_DEPTHS = {"decoders": 2, "encoder": 2, "codes": 3}  # how many names lead to an array of each part
 
 Image = bytes | mmap
 Piece = bytes | memoryview
@@ -47,15 +49,15 @@ def pieces(model: Model) -> list[Piece]:
         "sha256": model.sha256,
         "config": model.config.to_dict(),
         "card": model.card,
-        "calibration": {k: v for k, v in model.calibration.items() if k not in ("decoders", "encoder")},
+        "calibration": {k: v for k, v in model.calibration.items() if k not in _CALIBRATION_DEPTHS},
         "tensors": [[*place, list(array.shape)] for place, array in tensors],
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     if len(text) > MAX_HEADER_BYTES:
         raise Damaged(f"a header of {len(text)} bytes is longer than {MAX_HEADER_BYTES}")
     body: list[Piece] = [text, bytes(-len(text) % ALIGNMENT)]
-    for _, array in tensors:
-        body.append(np.ascontiguousarray(array, _FLOAT).reshape(-1).data.cast("B"))
+    for place, array in tensors:
+        body.append(np.ascontiguousarray(array, _dtype(place)).reshape(-1).data.cast("B"))
         body.append(bytes(-array.nbytes % ALIGNMENT))
     digest = hashlib.sha256()
     for piece in body:
@@ -74,6 +76,15 @@ def _tensors(model: Model) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     for part in ("decoders", "encoder"):
         for name, array in model.calibration.get(part, {}).items():
             yield ("calibration", part, name), array
+    for decoder, arrays in model.calibration.get("codes", {}).items():
+        for name, array in arrays.items():
+            yield ("calibration", "codes", decoder, name), array
+
+
+def _dtype(place: Sequence[str]) -> np.dtype[Any]:
+    """Of the tensor that these names lead to."""
+    in_bytes = place[:2] == ("calibration", "codes") and not place[-1].endswith("_scale")
+    return _BYTE if in_bytes else _FLOAT
 
 
 def read(image: Image, path: Path, sha256: str, *, check_sum: bool = True) -> Model:
@@ -116,12 +127,12 @@ def _content(header: dict[str, Any], image: Image, at: int) -> dict[str, Any]:
         sound = len(shape) <= 4 and all(type(n) is int and n >= 0 for n in shape)
         if not sound or not all(isinstance(name, str) for name in place):
             raise Damaged(f"a tensor of shape {str(shape)[:60]}")
-        values = math.prod(shape)
-        if values > (len(image) - at) // _FLOAT.itemsize:
+        values, dtype = math.prod(shape), _dtype(tuple(place))
+        if values > (len(image) - at) // dtype.itemsize:
             raise Damaged(f"tensor {'.'.join(place)[:80]} reaches beyond the end of the file")
-        array = np.frombuffer(image, _FLOAT, values, at).reshape(shape)
+        array = np.frombuffer(image, dtype, values, at).reshape(shape)
         at += array.nbytes + -array.nbytes % ALIGNMENT
-        _put(root, place, array.astype(np.float32, copy=False))  # a copy where the machine is big-endian
+        _put(root, place, array.astype(dtype.newbyteorder("="), copy=False))  # a copy where the machine is big-endian
     if at != len(image):
         raise Damaged(f"{len(image)} bytes, expected {at}")
     return {"pack": pack, "calibration": calibration, "card": header["card"], "sha256": header["sha256"]}
@@ -129,14 +140,12 @@ def _content(header: dict[str, Any], image: Image, at: int) -> dict[str, Any]:
 
 def _put(root: dict[str, Any], place: list[str], array: np.ndarray) -> None:
     kind, *names = place
-    depth = {"encoder": 1, "decoders": 2, "calibration": 2}[kind]
+    depth = _CALIBRATION_DEPTHS[names[0]] if kind == "calibration" else {"encoder": 1, "decoders": 2}[kind]
     group = root[kind]
     if len(names) != depth:
         raise Damaged(f"no tensor can lie at {'.'.join(place)[:80]}")
-    if kind == "decoders":
-        group = group.setdefault(names[0], {})
-    elif kind == "calibration":
-        group = group[names[0]]
+    for name in names[:-1]:
+        group = group.setdefault(name, {})
         if not isinstance(group, dict):
             raise Damaged("a calibration that is none")
     if names[-1] in group:

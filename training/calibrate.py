@@ -1,4 +1,4 @@
-"""Measure a pack's ranges for int8 on training audio: `python -m training.calibrate --config TOML --model PACK`.
+"""Calibrate a pack for int8 and int4 on training audio: `python -m training.calibrate --config TOML --model PACK`.
 
 `training.export` does it for a new pack; this is for one that exists. The weights keep their bits.
 Shapes: R residual channels.
@@ -7,6 +7,7 @@ Shapes: R residual channels.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,23 +43,32 @@ def encoder_ranges(model: Model, corpus: Corpus, settings: Settings, segments: i
     return dict(calibration.encoder_ranges(model, pieces))
 
 
-def decoder_ranges(model: Model, name: str, corpus: Corpus, settings: Settings, segments: int) -> np.ndarray:
-    """Greatest |input| [layers, R] of each layer of a decoder in fp32 over random segments of a corpus, with headroom.
+def led_through(
+    model: Model, name: str, corpus: Corpus, settings: Settings, segments: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Latents [H, L] and codes [T] of what a decoder is measured on: random segments of its corpus.
 
-    Each is played twice: teacher-forced, and free-running as on stage, with sources in every timbre as in training.
+    Each is there twice: teacher-forced, and free-running as on stage, with sources in every timbre as in training.
     The clip of `rtserver.calibration` comes on top: harsher than music, it stands for whatever people may play.
-    On the shipped pack no held-out melody or recording, at full scale, went beyond 1.27 times what is found so.
     """
     decoder = _engine.Decoder(model.decoder_config(name), model.decoders[name])
     encoder = calibration.open_encoder(model)
     batch = draw(model, name, corpus, settings, segments)
-    found = [decoder.input_ranges(*calibration.hear(encoder, calibration.clip(), model))]
+    pieces = [calibration.hear(encoder, calibration.clip(), model)]
     for seed, (source, target) in enumerate(zip(batch.source, batch.target, strict=True)):
         latents, _ = calibration.hear(encoder, source.astype(np.float32), model)
         codes = mu_law.encode(torch.from_numpy(target), model.config.mu_law).numpy().astype(np.uint8)
-        found.append(decoder.input_ranges(latents, codes))
-        found.append(decoder.input_ranges(latents, decoder.open_slot(seed).generate(latents)))
-    greatest: np.ndarray = np.maximum.reduce(found)
+        pieces += [(latents, codes), (latents, decoder.open_slot(seed).generate(latents))]
+    return pieces
+
+
+def decoder_ranges(model: Model, name: str, pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Greatest |input| [layers, R] of each layer of a decoder in fp32 over pieces of `led_through`, with headroom.
+
+    On the shipped pack no held-out melody or recording, at full scale, went beyond 1.27 times what is found so.
+    """
+    decoder = _engine.Decoder(model.decoder_config(name), model.decoders[name])
+    greatest: np.ndarray = np.maximum.reduce([decoder.input_ranges(*piece) for piece in pieces])
     return greatest * np.float32(calibration.HEADROOM)
 
 
@@ -69,13 +79,19 @@ def calibrate(model: Model, settings: Settings, segments: int = SEGMENTS) -> dic
     """
     corpus = Corpus(settings.corpus.folder, "train", list(settings.train.timbre_lags_ms))
     seconds = segments * SEGMENT_SECONDS
+    ranges, codes = {}, {}
+    for name in model.decoders:
+        pieces = led_through(model, name, corpus, settings, segments)
+        ranges[name] = decoder_ranges(model, name, pieces)
+        codes[name] = calibration.codes_of(model, name, ranges[name], pieces)
     return {
         "version": CALIBRATION_VERSION,
-        "decoders": {name: decoder_ranges(model, name, corpus, settings, segments) for name in model.decoders},
+        "decoders": ranges,
+        "codes": codes,
         "encoder": encoder_ranges(model, corpus, settings, segments),
         "source": f"{seconds:.0f} s of each decoder's training audio ({settings.corpus.name}), teacher-forced and"
-        " free-running, and 0.64 s of synthetic whistling and noise, with a quarter of headroom; the encoder: the same"
-        f" sources and {calibration.SOURCE_OF_ENCODER}",
+        " free-running, and 0.64 s of synthetic whistling and noise, the ranges with a quarter of headroom; the"
+        f" encoder: the same sources and {calibration.SOURCE_OF_ENCODER}",
     }
 
 

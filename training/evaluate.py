@@ -3,7 +3,7 @@
 Held-out loss of a decoder beside what it has to beat (an untrained network, a histogram of codes, itself without its
 latent), and the pitch of translations made by the product's own pipeline against the pitch of their inputs: test
 melodies in every timbre, and the recordings in `training/data/recordings`, which are never trained on.
-With `--precision int8 --precision bf16`: what these cost against fp32 (see `training/precisions.py`).
+With `--precision int4 --precision int8`: what these cost against fp32 (see `training/precisions.py`).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
         return {"model": model.name, "sha256": model.sha256, "precisions": _compare_precisions(model, arguments)}
     inputs = clips(settings, "test", arguments.seconds)
     result: dict[str, Any] = {"model": model.name, "decoder": decoder, "sha256": model.sha256}
-    result["precision"] = precision.resolve()  # of the translations; held-out losses are PyTorch's, in fp32
+    result["precision"] = precision.resolve(model=model)  # of the translations; held-out losses are PyTorch's, in fp32
     if settings.corpus.folder.exists():
         result["held_out_loss_nats"] = {
             name: held_out_losses(model, settings, name, "test", arguments.batches) for name in model.decoders
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--precision",
         action="append",
-        help="compare the engine in this precision (int8, bf16) with fp32, and nothing else; may be repeated",
+        help="compare the engine in this precision (int4, int8, bf16) with fp32, and nothing else; may be repeated",
     )
     parser.add_argument("--seeds", type=int, default=4, help="how often each clip is played when precisions compete")
     parser.add_argument("-o", "--output", type=Path, help="folder for the translated clips")

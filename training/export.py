@@ -1,7 +1,7 @@
 """Write a trained run as an instrument pack: `python -m training.export --config ... -o models/weights/piano.pt`.
 
 The averaged weights go into the pack in half precision, with a card that says what they are and where they come from,
-and with the ranges of its activations on training audio, which int8 arithmetic needs.
+and with what int8 and int4 arithmetic needs: the ranges of its activations on training audio, and weights in 4 bits.
 `python -m training.evaluate --card` adds the figures afterwards.
 """
 

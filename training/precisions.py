@@ -1,4 +1,4 @@
-"""What a faster arithmetic costs in quality: int8 and bf16 against fp32, in the engine itself.
+"""What a faster arithmetic costs in quality: int4, int8 and bf16 against fp32, in the engine itself.
 
 Teacher-forced loss on held-out segments, and pitch of free-running translations by the product's own pipeline. A
 segment's losses are compared with each other, which takes the music out of the noise; translations differ from the
@@ -41,10 +41,11 @@ class Variant:
 
 
 def variants(precisions: Sequence[str]) -> list[Variant]:
-    """The reference, every precision as the product runs it, and int8 in the decoder alone: whose loss is it?"""
+    """The reference, every precision as the product runs it, and those with integers in the decoder alone."""
     rows = [Variant(wanted, wanted, wanted) for wanted in dict.fromkeys([REFERENCE, *precisions])]
-    if "int8" in precisions:
-        rows.append(Variant("int8_decoder_alone", REFERENCE, "int8"))
+    for wanted in precision.QUANTISED:
+        if wanted in precisions:  # whose loss is it?
+            rows.append(Variant(f"{wanted}_decoder_alone", REFERENCE, wanted))
     return rows
 
 

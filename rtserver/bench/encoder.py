@@ -15,7 +15,7 @@ from rtserver.encoder import open_encoder
 from rtserver.errors import UserError
 from rtserver.model_check import Weights, encoder_shapes
 from rtserver.model_config import PRESETS, EncoderConfig
-from rtserver.precision import encoder_ranges, resolve
+from rtserver.precision import encoder_ranges, of_encoder, resolve
 
 WARM_UP_HOPS = 20
 
@@ -60,7 +60,7 @@ def run(
     onnx: hop by hop in turn, ONNX Runtime encodes the same in float32 on one core of the CPU, in as much time again.
     Gives the fields of `bench encoder --json`; times_realtime above 1 is faster than real time.
     """
-    precision = resolve(precision)
+    precision = of_encoder(resolve(precision))
     config, weights, ranges = _chosen(preset, model, precision)
     hops = np.random.default_rng(1).uniform(-0.5, 0.5, (64, config.hop_samples)).astype(np.float32)
     if precision == "int8" and ranges is None:

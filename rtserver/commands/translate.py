@@ -51,11 +51,11 @@ def register(app: typer.Typer) -> None:
         A folder's tree is mirrored below OUT. Run again, it resumes: what is done with the same settings is skipped.
         """
         from rtserver.pipeline import Translator
-        from rtserver.precision import resolve
+        from rtserver.precision import check
         from rtserver.prepared import load
         from rtserver.translate_files import Settings, plan
 
-        pack = load(model, resolve(precision))
+        pack = load(model, check(precision))
         wanted = list(pack.decoders) if decoder == ["all"] else [pack.decoder_name(name) for name in decoder or [""]]
         tasks = plan(inputs, output, list(dict.fromkeys(wanted)))
         translator = Translator(pack, device, precision)

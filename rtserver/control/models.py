@@ -19,6 +19,7 @@ from typing import Any
 
 from rtserver import model_file, prepared, prepared_format
 from rtserver.errors import UserError
+from rtserver.precision import resolve
 from rtserver.worker.messages import Kind, LoadModel
 
 PROBES: tuple[Kind, ...] = ("loopback", "identity16k")
@@ -67,18 +68,18 @@ class _Prepared:
 def load(path_or_name: str, precision: str = "fp32") -> ServedModel:
     """Find a pack's prepared weights, or have another process read it and prepare them (slow). UserError if refused.
 
-    precision: as `rtserver.precision.resolve` gives it.
+    precision: as `rtserver.precision.check` gives it.
     """
     path = model_file.find(path_or_name)
     found = prepared.find(path, precision)
     if found is not None:
-        return _served(found[0], str(found[1]))
+        return _served(found[0], str(found[1]), precision)
     why = ""
     for keep in (True, False):  # an entry that vanishes at once, or doesn't stay private: without the cache, then
         made = _ask_reader(path, precision, keep)
         prepared.warn_once(made.why_not)
         try:
-            return _served(prepared.open_image(made.image, path, made.sha256), made.image)
+            return _served(prepared.open_image(made.image, path, made.sha256), made.image, precision)
         except prepared.ImageGone as error:
             why = str(error)
     raise UserError(f"{path}: {why}; try again", 1)
@@ -131,7 +132,7 @@ def prepare(path: Path, precision: str, keep: bool) -> _Prepared:
     return _Prepared(model.sha256, b"".join(prepared_format.pieces(model)), why_not)
 
 
-def _served(model: model_file.Model, image: str | bytes) -> ServedModel:
+def _served(model: model_file.Model, image: str | bytes, precision: str) -> ServedModel:
     """What is known of a model from now on, without its weights."""
     encoder = model.config.encoder
     message = LoadModel(
@@ -153,6 +154,7 @@ def _served(model: model_file.Model, image: str | bytes) -> ServedModel:
         "hop_samples": encoder.hop_samples,
         "lookahead_samples": encoder.lookahead_samples,
         "decoders": list(model.decoders),
+        "precision": resolve(precision, model),
     }
     return ServedModel(
         model.name,
@@ -185,6 +187,11 @@ class Catalog:
             self._models[model.name] = model
             if position == 0:
                 self.default = model.name
+
+    def precision(self, asked: str) -> str:
+        """What the packs served run in; with none of them, what one would."""
+        found = [model.description["precision"] for model in self._models.values() if model.kind == "model"]
+        return ", ".join(dict.fromkeys(found)) or resolve(asked)
 
     def reload(self, name: str, precision: str) -> ServedModel:
         """Prepare a model anew whose prepared file went missing. UserError if the pack isn't what it was."""

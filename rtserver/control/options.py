@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from rtserver.precision import resolve
+from rtserver.precision import check
 from rtserver.worker.messages import WorkerOptions
 
 
@@ -26,4 +26,4 @@ class ServerOptions:
     @cached_property
     def for_worker(self) -> WorkerOptions:
         """How its workers are started. UserError if the engine has no such precision."""
-        return WorkerOptions(self.host, self.key, resolve(self.precision), pin=self.pin)
+        return WorkerOptions(self.host, self.key, check(self.precision), pin=self.pin)

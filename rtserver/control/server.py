@@ -61,7 +61,6 @@ class Server:
         worker: WorkerProcess | None = None,
     ) -> None:
         self.options = options
-        self.precision = options.for_worker.precision
         self.catalog = Catalog()
         self.sessions: dict[int, Session] = {}
         self.started = time.time()
@@ -90,6 +89,11 @@ class Server:
     @property
     def endpoint(self) -> OscEndpoint:
         return self._endpoint
+
+    @property
+    def precision(self) -> str:
+        """What the networks served run in; several, where `auto` is not the same for all."""
+        return self.catalog.precision(self.options.precision)
 
     @property
     def worker_restarts(self) -> int:
@@ -150,11 +154,11 @@ class Server:
         threading.Thread(target=run, name="loader", daemon=True).start()
 
     def _load(self) -> Callable[[], None]:
-        self.catalog.load_all(list(self.options.models), self._progress, self.precision)
+        self.catalog.load_all(list(self.options.models), self._progress, self.options.precision)
         return self._models_ready.set
 
     def _reload(self, name: str) -> Callable[[], None]:
-        return partial(self._supervisor.send, self.catalog.reload(name, self.precision).message)
+        return partial(self._supervisor.send, self.catalog.reload(name, self.options.precision).message)
 
     async def _announce(self, on_ready: Callable[[Server], None]) -> None:
         await self._models_ready.wait()

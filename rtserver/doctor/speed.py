@@ -52,7 +52,7 @@ def times_realtime(pack: model_file.Model) -> dict[str, Any]:
     config = pack.config
     name = pack.decoder_name()
     hop_s = config.encoder.hop_samples / config.sample_rate_hz
-    precision = resolve()
+    precision = resolve(model=pack)
     decoder = networks.decoder(pack, name, precision)
     slot = decoder.open_slot(0)
     latent = np.zeros((1, config.encoder.latent_channels), np.float32)

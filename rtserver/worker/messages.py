@@ -19,7 +19,7 @@ class WorkerOptions:
 
     audio_host: str = "127.0.0.1"
     key: bytes | None = None
-    precision: str = "fp32"  # as rtserver.precision.resolve gives it
+    precision: str = "fp32"  # as rtserver.precision.check gives it
     realtime: bool = True
     pin: bool = True
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtserver import _engine, cli, model_file, pipeline, precision
+from rtserver import _engine, cli, model_file, networks, pipeline, precision
 from rtserver.errors import UserError
+from rtserver.model_config import DecoderConfig
+from rtserver.model_file import Model
 from tests.server.harness import noise
 
 
@@ -21,6 +24,34 @@ def test_auto_is_int8_where_the_engine_has_it(monkeypatch: pytest.MonkeyPatch) -
     assert [precision.resolve(name) for name in ("int8", "bf16", "fp32")] == ["int8", "bf16", "fp32"]
 
 
+def large(model: Model, **calibration: Any) -> Model:
+    """The same pack as if its decoder were one of 40 layers and 128 channels."""
+    decoder = DecoderConfig(blocks=4, layers=10, residual_channels=128, skip_channels=128)
+    return replace(model, config=replace(model.config, decoder=decoder), calibration=calibration)
+
+
+def test_auto_is_int4_for_large_packs_that_bring_their_codes(tiny_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_engine, "PRECISIONS", ("int4", "int8", "bf16", "fp32"), raising=False)
+    model = model_file.load(tiny_pack)
+    codes = {"a": {"now": np.zeros(1, np.int8)}}
+    assert precision.resolve("auto") == "int8"
+    assert precision.resolve("auto", large(model, codes=codes)) == "int4"
+    assert precision.resolve("int8", large(model, codes=codes)) == "int8"
+    assert precision.resolve("auto", large(model)) == "int8"
+    assert precision.resolve("auto", large(model, codes=codes, codes_made_at_load=True)) == "int8"
+    assert precision.resolve("auto", replace(model, calibration={"codes": codes})) == "int8", "it is small"
+    assert precision.resolve("auto", model_file.load("loopback")) == "int8"
+    monkeypatch.setattr(_engine, "PRECISIONS", ("int8", "fp32"), raising=False)
+    assert precision.resolve("auto", large(model, codes=codes)) == "int8"
+
+
+def test_the_encoder_has_no_4_bits(tiny_pack: Path) -> None:
+    assert [precision.of_encoder(name) for name in ("int4", "int8", "fp32")] == ["int8", "int8", "fp32"]
+    model = model_file.load(tiny_pack)
+    model = replace(model, calibration=precision.calibration_for(model, "int8"))
+    assert networks.encoder(model, precision="int8").backend.endswith(" int8")
+
+
 def test_auto_is_fp32_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_engine, "PRECISIONS", ("fp32",), raising=False)
     assert precision.resolve("auto") == "fp32"
@@ -28,7 +59,7 @@ def test_auto_is_fp32_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         precision.resolve("int8")
 
 
-@pytest.mark.parametrize("wrong", ["float32", "int4", "", "INT8"])
+@pytest.mark.parametrize("wrong", ["float32", "int3", "", "INT8"])
 @pytest.mark.parametrize(
     "command",
     [
