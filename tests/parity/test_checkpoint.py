@@ -20,7 +20,7 @@ from models.decoder import Decoder
 from models.encoder import Encoder
 from rtserver import model_file, safe_load
 from rtserver.errors import UserError
-from rtserver.model_check import decoder_shapes, encoder_range_shapes, encoder_shapes
+from rtserver.model_check import code_shapes, decoder_shapes, encoder_range_shapes, encoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, EncoderConfig, ModelConfig
 
 CONFIG = ModelConfig(
@@ -93,6 +93,18 @@ def test_a_calibration_comes_back(tmp_path: Path) -> None:
             assert array.dtype == np.float32 and np.array_equal(array, RANGES[part][name].numpy())
     model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"])
     assert model_file.load(tmp_path / "m.pt").calibration == {}
+
+
+def test_codes_come_back(tmp_path: Path) -> None:
+    values, wanted = content(), codes()
+    ranges = {**RANGES, "codes": wanted}
+    model_file.save(tmp_path / "m.pt", CONFIG, values["encoder"], values["decoders"], calibration=ranges, half=True)
+    found = model_file.load(tmp_path / "m.pt").calibration
+    assert list(found["codes"]) == ["piano", "cello"] and "codes_made_at_load" not in found
+    for name, arrays in wanted.items():
+        for kind, tensor in arrays.items():
+            assert found["codes"][name][kind].dtype == (np.float32 if kind.endswith("_scale") else np.int8)
+            np.testing.assert_array_equal(found["codes"][name][kind], tensor.numpy())
 
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
@@ -265,6 +277,34 @@ def setter(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def codes() -> dict[str, dict[str, torch.Tensor]]:
+    """Weights in 4 bits of both decoders."""
+    rng = np.random.default_rng(5)
+    shapes = {name: code_shapes(CONFIG.decoder) for name in ("piano", "cello")}
+    return {
+        decoder: {
+            name: torch.from_numpy(
+                rng.uniform(0.1, 1.0, shape).astype(np.float32)
+                if name.endswith("_scale")
+                else rng.integers(-8, 8, shape).astype(np.int8)
+            )
+            for name, shape in of_decoder.items()
+        }
+        for decoder, of_decoder in shapes.items()
+    }
+
+
+def codes_with(name: str = "", value: Any = None, drop: str = "") -> Callable[[dict[str, Any]], None]:
+    """A calibration with codes of which the piano's `name` is another (None: missing), or without a decoder."""
+    given = codes()
+    if name:
+        given["piano"][name] = value
+    if name and value is None:
+        del given["piano"][name]
+    given.pop(drop, None)
+    return setter("calibration", value={**RANGES, "codes": given})
+
+
 def dropper(*path: str) -> Callable[[dict[str, Any]], None]:
     def change(values: dict[str, Any]) -> None:
         for key in path[:-1]:
@@ -337,6 +377,37 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "calibration negative": (
         setter("calibration", value={**RANGES, "encoder": encoder_ranges_with(-1.0)}),
         "hidden holds negative numbers",
+    ),
+    "codes of too few": (codes_with(drop="cello"), "codes must be of the decoders piano, cello, found piano;"),
+    "codes that are none": (setter("calibration", value={**RANGES, "codes": [1]}), "must be of the .*, found list"),
+    "codes of a decoder that are none": (
+        setter("calibration", value={**RANGES, "codes": {"piano": 3, "cello": 3}}),
+        "codes of piano must be a dictionary",
+    ),
+    "codes without a scale": (codes_with("skip_scale", None), "codes of piano does not fit .*: missing: skip_scale"),
+    "codes of another kind": (
+        codes_with("now", torch.ones(3, 16, 8)),
+        "piano now must hold int8 numbers, found float32",
+    ),
+    "codes of bytes": (codes_with("now", torch.ones(3, 16, 8, dtype=torch.uint8)), "int8 numbers, found uint8"),
+    "codes of another shape": (
+        codes_with("residual", torch.ones(3, 8, 4, dtype=torch.int8)),
+        "piano residual has shape 3x8x4, expected 3x8x8",
+    ),
+    "codes of five bits": (
+        codes_with("skip", torch.full((3, 12, 8), 8, dtype=torch.int8)),
+        "piano skip must lie in -8 to 7, found 8 to 8",
+    ),
+    "codes below": (codes_with("skip", torch.full((3, 12, 8), -9, dtype=torch.int8)), "found -9 to -9"),
+    "scales of nothing": (codes_with("now_scale", torch.zeros(3, 16)), "piano now_scale must be above 0"),
+    "scales that are none": (codes_with("now_scale", torch.full((3, 16), torch.nan)), "now_scale holds NaN"),
+    "scales of bytes": (
+        codes_with("now_scale", torch.ones(3, 16, dtype=torch.int8)),
+        "float32 or float16 .*found int8",
+    ),
+    "made at load": (
+        setter("calibration", value={**RANGES, "codes_made_at_load": 1}),
+        "codes_made_at_load must be true or false, found 1",
     ),
     "calibration source": (setter("calibration", value={**RANGES, "source": 3}), "source must be a text"),
 }

@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtserver import cli, model_file, pipeline, prepared, prepared_format
-from rtserver.model_check import encoder_range_shapes
+from rtserver import _engine, cli, model_file, pipeline, prepared, prepared_format
+from rtserver.model_check import code_shapes, decoder_shapes, encoder_range_shapes
 from rtserver.model_file import Model
+from rtserver.precision import resolve
 from tests.server.harness import noise
 
 HEADER_AT = 64
@@ -66,10 +68,34 @@ def calibrated(tiny_pack: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def coded(calibrated: Path, tmp_path: Path) -> Path:
+    """A calibrated pack with weights in 4 bits, an odd number of them."""
+    model = model_file.load(calibrated)
+    d = replace(model.config.decoder, skip_channels=5)
+    config = replace(model.config, decoder=d)
+    rng = np.random.default_rng(1)
+    decoders = {
+        name: {n: np.ones(s, np.float32) for n, s in decoder_shapes(d, config.encoder.latent_channels).items()}
+        for name in model.decoders
+    }
+    codes = {
+        name: {
+            n: rng.random(s, np.float32) + 0.1 if n.endswith("_scale") else rng.integers(-8, 8, s, np.int8)
+            for n, s in code_shapes(d).items()
+        }
+        for name in model.decoders
+    }
+    path = tmp_path / "coded.pt"
+    calibration = {**model.calibration, "codes": codes, "codes_made_at_load": True}
+    model_file.save(path, config, model.encoder, decoders, calibration=calibration)
+    return path
+
+
 def assert_equal(one: Any, other: Any) -> None:
     """Equal in every value, type and bit, dictionaries also in order."""
     if isinstance(one, np.ndarray):
-        assert one.dtype == other.dtype == np.float32 and one.shape == other.shape
+        assert one.dtype == other.dtype and one.dtype in (np.float32, np.int8) and one.shape == other.shape
         assert one.tobytes() == other.tobytes()
     elif isinstance(one, dict):
         assert list(one) == list(other)
@@ -79,7 +105,7 @@ def assert_equal(one: Any, other: Any) -> None:
         assert type(one) is type(other) and one == other
 
 
-@pytest.mark.parametrize("which", ["pack", "calibrated"])
+@pytest.mark.parametrize("which", ["pack", "calibrated", "coded"])
 def test_a_hit_is_the_pack_to_the_bit(which: str, request: pytest.FixtureRequest, cache: Path) -> None:
     path = request.getfixturevalue(which)
     truth, miss = model_file.load(path), prepared.load(path)
@@ -90,6 +116,9 @@ def test_a_hit_is_the_pack_to_the_bit(which: str, request: pytest.FixtureRequest
         for name in vars(truth).keys() - {"encoder_sha256"}:
             assert_equal(getattr(truth, name), getattr(model, name))
         assert model.encoder_sha256 == truth.encoder_sha256
+    if which == "coded":
+        assert found[0].calibration["codes"]["piano"]["now"].dtype == np.int8
+        return  # weights that are all the same play nothing
     wet = [pipeline.translate(model, noise(16000), 16000, seed=3) for model in (truth, found[0])]
     assert np.array_equal(*wet) and np.std(wet[0]) > 1e-3
 
@@ -387,6 +416,20 @@ def test_int8_is_not_served_by_an_entry_without_a_calibration(
     for precision in ("int8", "fp32"):
         found = prepared.find(pack, precision)
         assert found is not None and found[0].calibration["source"] == "made"
+
+
+def test_int4_is_not_served_by_an_entry_without_codes(
+    cache: Path, calibrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_engine, "PRECISIONS", ("int4", "int8", "bf16", "fp32"))
+    assert "codes" not in prepared.load(calibrated, "int8").calibration
+    assert prepared.find(calibrated, "auto") is not None and prepared.find(calibrated, "int4") is None
+    made = prepared.load(calibrated, "int4").calibration
+    assert made["codes_made_at_load"] is True and set(made["codes"]) == {"piano", "strings"}
+    found = prepared.find(calibrated, "int4")
+    assert found is not None
+    assert_equal(found[0].calibration, made)
+    assert resolve("auto", found[0]) == "int8", "what lies in the cache doesn't choose"
 
 
 # --- what comes of it ---------------------------------------------------------------------------------------------

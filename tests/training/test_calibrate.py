@@ -39,6 +39,20 @@ def test_ranges_hold_what_the_decoder_plays(tiny: Settings, pack: Path) -> None:
     assert np.median(greatest / clip) < 3.0
 
 
+def test_codes_are_rounded_for_what_the_decoder_plays(tiny: Settings, pack: Path) -> None:
+    """The codes come with the ranges that they belong to, and training audio decides on them, not the clip alone."""
+    model = model_file.load(pack)
+    found = calibrate(model, tiny, segments=2)
+    alone = calibration.hear(calibration.open_encoder(model), calibration.clip(), model)
+    of_clip = calibration.codes_of(model, "a", found["decoders"]["a"], [alone])
+    assert any((found["codes"]["a"][name] != array).any() for name, array in of_clip.items())
+    rewrite(pack, ranges=found)
+    again = model_file.load(pack).calibration
+    assert "codes_made_at_load" not in again
+    for name, array in found["codes"]["a"].items():
+        np.testing.assert_array_equal(again["codes"]["a"][name], array)
+
+
 def test_a_pack_written_again_keeps_its_bits(pack: Path) -> None:
     before = model_file.load(pack)
     size = pack.stat().st_size
