@@ -22,7 +22,7 @@ GREATEST_UNIT = 127.0  # of an int8 activation
 QUIETEST = 128.0  # a channel's range is at least this part of its layer's greatest, as in csrc/cpu/quantized.cpp
 # What rounding an activation to whole units adds to its second moment: a uniform error has the variance 1/12.
 ROUNDING_VARIANCE = 1.0 / 12.0
-DAMPING = 0.01  # of the mean second moment, so that a direction that was never heard doesn't steer
+DAMPING = 0.01  # added to each second moment, in parts of their mean: directions that were hardly heard don't steer
 # Candidates for the scale of a row, in parts of the one with which its greatest weight is the greatest code.
 SCALE_FACTORS = np.linspace(0.55, 1.05, 11)
 # The engine adds latents and biases to a gate's sum in whole units of a scale; see kLeastGateScale in quantized.cpp.
@@ -31,12 +31,13 @@ LEAST_SCALE = 1e-9
 COLUMNS_AT_ONCE = 32
 
 
-def quantise(weights: Weights, ranges: np.ndarray, x: Moments, z: Moments) -> Weights:
+def quantise(weights: Weights, ranges: np.ndarray, x: Moments, z: Moments, damping: float = DAMPING) -> Weights:
     """The codes and scales of a decoder, by the names of `rtserver.model_check.code_shapes`.
 
     ranges: float32 [layers, R], greatest |input| of each channel. x, z: float64 [layers, R, R], mean products of the
     layers' inputs and gated outputs (`rtserver.moments`). A code times its row's scale is the weight of one unit of
-    an int8 activation: the input's is a 127th of its range, z's a 127th. Raises ValueError for moments not finite.
+    an int8 activation: the input's is a 127th of its range, z's a 127th. damping: the more, the less of the products
+    there is to go by. Raises ValueError for moments not finite.
     """
     found: dict[str, list[np.ndarray]] = {}
     for i, (channels, of_x, of_z) in enumerate(zip(ranges, x, z, strict=True)):
@@ -44,8 +45,8 @@ def quantise(weights: Weights, ranges: np.ndarray, x: Moments, z: Moments) -> We
         now = weights[f"layers.{i}.dilated.weight"][:, :, 1].astype(np.float64) * unit
         residual = weights[f"layers.{i}.residual.weight"][:, :, 0].astype(np.float64) / GREATEST_UNIT
         skip = weights[f"layers.{i}.skip.weight"][:, :, 0].astype(np.float64) / GREATEST_UNIT
-        codes, scale = round_rows(now, of_x / np.outer(unit, unit), LEAST_GATE_SCALE)
-        mixed, mixed_scale = round_rows(np.concatenate([residual, skip]), of_z * GREATEST_UNIT**2, LEAST_SCALE)
+        codes, scale = round_rows(now, of_x / np.outer(unit, unit), LEAST_GATE_SCALE, damping)
+        mixed, mixed_scale = round_rows(np.concatenate([residual, skip]), of_z * GREATEST_UNIT**2, LEAST_SCALE, damping)
         r = len(residual)
         layer = {"now": codes, "now_scale": scale, "residual": mixed[:r], "residual_scale": mixed_scale[:r]}
         for name, array in {**layer, "skip": mixed[r:], "skip_scale": mixed_scale[r:]}.items():
@@ -62,7 +63,9 @@ def input_units(ranges: np.ndarray) -> FloatArray:
     return units
 
 
-def round_rows(weight: FloatArray, moments: FloatArray, least_scale: float) -> tuple[np.ndarray, np.ndarray]:
+def round_rows(
+    weight: FloatArray, moments: FloatArray, least_scale: float, damping: float = DAMPING
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes int8 [rows, n] and scales float32 [rows] of a matrix [rows, n]; moments [n, n]: its inputs' mean products.
 
     The rows are rounded with every candidate at once, the columns in order of decreasing power: the earlier a column,
@@ -74,7 +77,7 @@ def round_rows(weight: FloatArray, moments: FloatArray, least_scale: float) -> t
     power = moments + ROUNDING_VARIANCE * np.eye(n)
     order = np.argsort(-np.diag(power), kind="stable")
     power = power[np.ix_(order, order)]
-    damped = power + DAMPING * np.mean(np.diag(power)) * np.eye(n)
+    damped = power + damping * np.mean(np.diag(power)) * np.eye(n)
     passed_on = np.linalg.cholesky(np.linalg.inv(damped)).T  # [n, n], upper
 
     greatest = np.abs(weight).max(axis=1, initial=0.0) / GREATEST_CODE

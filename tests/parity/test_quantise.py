@@ -134,7 +134,7 @@ def test_codes_are_made_for_the_ranges_that_a_pack_brings(tmp_path: Path) -> Non
     latents, codes = calibration.hear(calibration.open_encoder(model), calibration.clip(), model)
     decoder = _engine.Decoder(model.decoder_config(), model.decoders["a"])
     assert (made["decoders"]["a"] >= 2.0 * decoder.input_ranges(latents, codes)).all()
-    expected = calibration.codes_of(model, "a", made["decoders"]["a"], [(latents, codes)])
+    expected = calibration.codes_of(model, "a", made["decoders"]["a"], [(latents, codes)], calibration.DAMPING)
     for name, array in expected.items():
         np.testing.assert_array_equal(made["codes"]["a"][name], array)
     with pytest.raises(ValueError, match="expected a piece of audio"):
