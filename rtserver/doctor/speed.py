@@ -31,7 +31,7 @@ def models() -> list[Check]:
 def model(name: str) -> Check:
     """Load a pack, run its encoder and a decoder for a moment."""
     try:
-        pack = prepared.load(name, resolve())
+        pack = prepared.load(name, "auto")
         data = times_realtime(pack)
     except UserError as error:
         return Check(f"model {name}", "warning", str(error), "get the file again", {"name": name})
