@@ -415,9 +415,11 @@ void ControlClient::rest(uint64_t now_ns, uint64_t for_ns, Link link, std::strin
 }
 
 void ControlClient::announce(Link link, std::string why) {
+  const bool news = link != this->link() || why != message_;
   message_ = std::move(why);
   link_.store(link, std::memory_order_release);
   changed_.notify_all();
+  if (news) guide_.link_changed();
 }
 
 void ControlClient::send(const std::vector<uint8_t>& datagram) noexcept {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.plugin.driver import Refused, connection
+from tests.plugin.test_state import sealed
 from tests.server.harness import ServerProcess, eventually, free_port, noise
 
 
@@ -97,12 +99,31 @@ def test_a_missing_model_is_named_and_the_audio_passes(plugin_of, start_server, 
     assert second.activate(48000, 128, 1) == late, "as the session had it"
     assert connection(second) == "instrument missing"
     assert "tiny" in second.ask("message") and "SHA-256" in second.ask("message")
+    assert second.ask("text connection 4").startswith("Instrument missing: tiny"), "hosts show it"
     frames = noise(9600)
     returned, _ = second.play(frames, [128], pace=0)
     assert np.array_equal(returned[late:], frames[:-late])
     # Its number stays; what the other server has comes after it.
     second.set("instrument", next(i for i in range(8) if second.ask(f"text instrument {i}").endswith("loopback")))
     until_connected(second, 5.0)
+
+
+def test_a_namesake_is_not_the_same_instrument(plugin_of, start_server, tiny_pack):
+    server = start_server("--model", str(tiny_pack))
+    first = plugin_of(server.port)
+    first.activate()
+    body, _, _ = first.save().rpartition("end ")
+    hashed = re.findall(r"\b[0-9a-f]{64}\b", body)[0]
+    second = plugin_of(server.port)
+    second.load(sealed(body.replace(hashed, "0" * 64)))
+    second.activate()
+    assert connection(second) == "instrument missing"
+    assert "another file of that name" in second.ask("message")
+    renamed = plugin_of(server.port)
+    renamed.load(sealed(body.replace(" tiny ", " earlier.name ")))
+    renamed.activate()
+    assert connection(renamed) == "connected", "the content is what counts"
+    assert renamed.ask("text instrument 0").startswith("0 tiny: ")
 
 
 def test_decoders_change_while_it_plays(plugin_of, start_server, tiny_pack):

@@ -68,6 +68,8 @@ class Guide {
   virtual void learn(const Served& served) = 0;
   // [control thread] Gives false and why_not when nothing of it can be played.
   virtual bool choose(const Served& served, Choice& choice, std::string& why_not) = 0;
+  // [control or main thread] link() or message() is another now. Must not call the client.
+  virtual void link_changed() {}
 };
 
 struct StreamWish {

@@ -86,11 +86,10 @@ std::optional<Instruments::Found> Instruments::find(uint32_t number, const Serve
     for (size_t i = 0; i < m.decoders.size(); ++i)
       if (m.decoders[i] == wanted.decoder) return Found{&m, static_cast<uint32_t>(i)};
   }
-  why_not = "missing: " + wanted.text();
+  why_not = wanted.text();
   if (!wanted.sha256.empty()) why_not += " (SHA-256 " + wanted.sha256.substr(0, 12) + ")";
-  why_not += namesake ? "; the server has another file of that name: choose its number in Instrument, or serve the"
-                        " session's own"
-                      : "; start the server with --model and that file";
+  why_not += namesake ? " is not served, another file of that name is: choose its number in Instrument"
+                      : " is not served: start the server with --model and its file";
   return {};
 }
 

@@ -156,6 +156,10 @@ std::string PluginCore::instrument_text() const { return text(Id::kInstrument, g
 
 std::string PluginCore::text(ParameterId id, double value) const {
   const std::string plain = to_text(parameter(id), value);
+  if (id == Id::kConnection && value == get(id)) {
+    const std::string why = message();
+    return why.empty() ? plain : plain + ": " + why;
+  }
   if (id != Id::kInstrument) return plain;
   const std::lock_guard lock(mutex_);
   const Instrument& instrument = instruments_.at(static_cast<uint32_t>(conform(parameter(id), value)));

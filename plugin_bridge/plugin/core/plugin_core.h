@@ -35,7 +35,7 @@ class PluginCore : private rtbridge::Guide {
   PluginCore& operator=(const PluginCore&) = delete;
 
   // [main thread, before anything else] Called from any thread but the audio thread when the main thread has something
-  // to look at: restart_wanted(), or the instruments' names.
+  // to look at: restart_wanted(), the instruments' names, or the connection.
   void on_news(std::function<void()> tell) { tell_news_ = std::move(tell); }
 
   // [main thread, inactive] Meets the server if one answers at once, so that latency_frames() is that of the activation
@@ -74,6 +74,9 @@ class PluginCore : private rtbridge::Guide {
  private:
   void learn(const rtbridge::Served& served) override;
   bool choose(const rtbridge::Served& served, Choice& choice, std::string& why_not) override;
+  void link_changed() override {
+    if (tell_news_) tell_news_();
+  }
   uint32_t latency_of(const rtbridge::ModelDelay& delay, double margin) const noexcept;
   uint32_t planned_latency() const;
   bool waits() const noexcept;

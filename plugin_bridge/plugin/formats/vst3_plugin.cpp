@@ -110,7 +110,8 @@ class Vst3Plugin final : public Component, public Processor, public ContextRequi
     restart_told_ = false;
     const auto block = static_cast<uint32_t>(std::max(setup_.max_block_size, 1));
     if (!core_.activate(setup_.sample_rate, block, channels_)) return kInvalidArgument;
-    if (Handler* handler = controller_.handler(); handler && core_.latency_frames() != latency_told_)
+    if (Handler* handler = controller_.handler();
+        handler && latency_told_ != 0 && core_.latency_frames() != latency_told_)
       handler->restart(V3_RESTART_LATENCY_CHANGED);
     return kOk;
   }
