@@ -6,6 +6,7 @@ the bit. After the end of the input, silence is fed until every frame is transla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -53,11 +54,13 @@ class Stream:
         self._channels, self._ratio = channels, ratio
         self._frames_in = 0
         self._frames_out = 0
+        self._silent_frames: int | None = 0  # at the start, not fed; None: something else came
 
     def push(self, frames: np.ndarray) -> np.ndarray:
         """Take float32 [n] or [n, channels]; give the wet frames [m] that are now ready, mono."""
         self._frames_in += len(frames)
-        wet = self._run(_mono_or_stereo(frames, self._channels))
+        frames = _mono_or_stereo(frames, self._channels)
+        wet = self._run(frames) if self._silent_frames is None else self._begin(self._silent_frames, frames)
         self._frames_out += len(wet)
         return wet
 
@@ -65,11 +68,29 @@ class Stream:
         """End the signal; give the rest of its wet frames."""
         out, into = self._ratio
         missing = (self._frames_in * out + into // 2) // into - self._frames_out
+        if self._silent_frames is not None:
+            return np.zeros(missing, np.float32)
         silence = np.zeros((SILENCE_FRAMES, _intake_channels(self._channels)), np.float32)
         pieces: list[np.ndarray] = []
         while sum(map(len, pieces)) < missing:
             pieces.append(self._run(silence))
         return np.concatenate([*pieces, np.zeros(0, np.float32)])[: max(missing, 0)]
+
+    def _begin(self, before: int, frames: np.ndarray) -> np.ndarray:
+        """Begin with the first frame that isn't digital silence, as a client that bounces does; silence until then.
+
+        Where the rate changes, up to the last frame that falls on one of the output is passed over.
+        """
+        loud = np.flatnonzero(frames.any(axis=1))
+        silent = before + (int(loud[0]) if len(loud) else len(frames))
+        out, into = (rate // math.gcd(*self._ratio) for rate in self._ratio)
+        silence = np.zeros(silent // into * out - self._frames_out, np.float32)
+        if not len(loud):
+            self._silent_frames = silent
+            return silence
+        self._silent_frames = None
+        fed = np.zeros((silent % into, frames.shape[1]), np.float32)
+        return np.concatenate([silence, self._run(np.concatenate([fed, frames[loud[0] :]]))])
 
     def _run(self, frames: np.ndarray) -> np.ndarray:
         pieces: list[np.ndarray] = []

@@ -37,7 +37,7 @@ SUFFIXES = {
     ".au": ("AU", "FLOAT"),
 }
 MAX_WAV_FRAMES = 1_000_000_000  # of float32; WAV itself holds 4 GiB, RF64 any length
-PIPELINE_VERSION = 1  # raise when the same settings give other samples
+PIPELINE_VERSION = 2  # raise when the same settings give other samples
 
 
 @dataclass(frozen=True)

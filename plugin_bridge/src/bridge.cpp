@@ -582,8 +582,25 @@ Status Bridge::process_block(const float* in, float* out, uint32_t frames) noexc
   return status;
 }
 
+// How many frames of digital silence a host hands in before the material (Ardour: as many as happen to pass until its
+// transport rolls) must not change a bounce, so a stream that is waited for begins with the first other frame.
+uint32_t Bridge::pass_leading_silence(const float* in, float* out, uint32_t frames) noexcept {
+  if (!offline() || frame_ != origin_ || !segment_) return 0;
+  const size_t samples = size_t{frames} * config_.channels;
+  const size_t silent = static_cast<size_t>(std::find_if(in, in + samples, [](float x) { return x != 0.0f; }) - in);
+  const auto passed = static_cast<uint32_t>(silent / config_.channels);
+  std::fill_n(out, size_t{passed} * config_.channels, 0.0f);
+  frames_.fetch_add(passed, std::memory_order_relaxed);
+  return passed;
+}
+
 Status Bridge::process(const float* in, float* out, uint32_t frames) noexcept {
   Status status = Status::kOk;
+  adopt_pending();
+  const uint32_t passed = pass_leading_silence(in, out, frames);
+  in += size_t{passed} * config_.channels;
+  out += size_t{passed} * config_.channels;
+  frames -= passed;
   while (frames > 0) {
     const uint32_t part = std::min(frames, config_.max_block_frames);
     const Status s = process_block(in, out, part);

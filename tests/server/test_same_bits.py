@@ -17,7 +17,7 @@ from rtserver import _engine, model_file
 from rtserver.client import Bridge
 from rtserver.model_check import decoder_shapes, encoder_shapes
 from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
-from rtserver.pipeline import translate
+from rtserver.pipeline import Translator, translate
 from tests.server.harness import ServerProcess, noise, through
 
 DECODER = DecoderConfig(blocks=1, layers=5, residual_channels=16, skip_channels=24)
@@ -66,6 +66,41 @@ def test_file_and_offline_client_agree(serving: ServerProcess, packs: dict[str, 
         padded = np.concatenate([frames, np.zeros((bridge.latency_frames, 2), np.float32)])
         returned = through(bridge, padded, [512, 1, 333])[bridge.latency_frames :]
     assert np.array_equal(returned[:, 0], wet) and np.array_equal(returned[:, 1], wet)
+
+
+@pytest.mark.parametrize("silent_frames", [1, 512, 5000])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_silence_before_the_signal_only_delays_it(
+    serving: ServerProcess, packs: dict[str, Path], name: str, silent_frames: int
+) -> None:
+    """Hosts hand in more or less of it before a bounce, and the bounce must be the same."""
+    rate_hz = 48000
+    frames = noise(rate_hz // 2, 2, seed=13)
+    wet = translate(model_file.load(packs[name]), frames, rate_hz, seed=23)
+    later = np.concatenate([np.zeros((silent_frames, 2), np.float32), frames])
+    assert np.array_equal(
+        translate(model_file.load(packs[name]), later, rate_hz, seed=23),
+        np.concatenate([np.zeros(silent_frames, np.float32), wet]),
+    )
+    with Bridge(serving.port, rate_hz, 512, 2, model=name, offline=True, seed=23) as bridge:
+        padded = np.concatenate([later, np.zeros((bridge.latency_frames, 2), np.float32)])
+        returned = through(bridge, padded, [512, 1, 333])[bridge.latency_frames :]
+    assert not returned[:silent_frames].any()
+    assert np.array_equal(returned[silent_frames:, 0], wet)
+
+
+@pytest.mark.parametrize("silent_frames", [7, 441, 44100])
+def test_silence_before_the_signal_keeps_its_place_at_another_rate(packs: dict[str, Path], silent_frames: int) -> None:
+    model = model_file.load(packs["causal"])
+    frames = np.concatenate([np.zeros(silent_frames, np.float32), noise(4410, seed=14)])
+    for places in ([], [100, 101, 3101]):
+        stream = Translator(model).open(44100, output_rate_hz=48000)
+        wet = np.concatenate([*(stream.push(piece) for piece in np.split(frames, places)), stream.finish()])
+        assert len(wet) == round(len(frames) * 48000 / 44100)
+        passed = silent_frames // 147 * 160
+        assert not wet[:passed].any() and wet[passed : passed + 2000].any()
+    stream = Translator(model).open(44100, output_rate_hz=48000)
+    assert np.array_equal(np.concatenate([stream.push(np.zeros(441, np.float32)), stream.finish()]), np.zeros(480))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -97,7 +97,8 @@ class Bridge {
   bool wait_ready(uint64_t timeout_ns) noexcept;
   // [audio thread] Forgets the delay line: the next block is the first of a new stream.
   void reset() noexcept;
-  // [audio thread, wait-free unless offline] Interleaved frames; `out` may be `in`. Any number of frames.
+  // [audio thread, wait-free unless offline] Interleaved frames; `out` may be `in`. Any number of frames. Offline, the
+  // stream begins with the first frame that isn't digital silence; before it, silence comes back.
   Status process(const float* in, float* out, uint32_t frames) noexcept;
   void set_log(BridgeLog* log) noexcept { log_ = log; }  // [audio thread]
 
@@ -123,6 +124,7 @@ class Bridge {
   void request_epoch() noexcept;
   bool server_gone(uint64_t now_ns) const noexcept;
   bool wait_until_ready(uint64_t deadline_ns) noexcept;
+  uint32_t pass_leading_silence(const float* in, float* out, uint32_t frames) noexcept;
   Status process_block(const float* in, float* out, uint32_t frames) noexcept;
   Status submit(const float* in, uint32_t frames, uint64_t now_ns) noexcept;
   bool wet_ready(int64_t from, uint32_t frames) const noexcept;
