@@ -40,8 +40,8 @@ plugin: setup  ## the plugin for DAWs: CLAP, VST3 and LV2 in build/plugin
 install-plugin: plugin  ## the plugin, copied into your own plugin folders
 	@setup/plugin install
 
-sanitize: setup  ## the engine under Valgrind and the sanitizers, on other processors under qemu (minutes)
-	@RTSERVER_VALGRIND=1 $(BIN)/python -m pytest tests/parity/test_decoder_program.py -rs
+sanitize: setup  ## engine and plugin under Valgrind and the sanitizers, on other processors under qemu (minutes)
+	@RTSERVER_VALGRIND=1 $(BIN)/python -m pytest tests/parity/test_decoder_program.py tests/plugin/test_sanitized.py -rs
 
 soak: setup  ## MINUTES=10 of the instrument, minute by minute beside identity16k, every miss with its cause
 	@$(BIN)/rtserver bench stream --model piano.pt --alternate-with identity16k --seconds $$(( 60 * $(MINUTES) ))

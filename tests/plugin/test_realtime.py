@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pytest
 
-from tests.plugin.driver import Plugin, Refused, build_program
+from tests.plugin.driver import Plugin, Refused
 from tests.server.harness import free_port
 
 COUNTERS = ("allocations", "locks", "waits", "kernel_calls")
@@ -52,26 +51,3 @@ def test_planted_faults_are_found(plugin_of, fault, counter, count):
     plugin.activate(48000, 64, 1)
     found = confined(plugin, 1000, 64, 0, fault)
     assert {name: found[name] for name in COUNTERS} == {**dict.fromkeys(COUNTERS, 0), counter: count}
-
-
-def test_sanitized(server, tmp_path):
-    """The same core under the address and undefined-behaviour sanitizers, through a session and bad states."""
-    try:
-        program = build_program(
-            "-DRTPLUGIN_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1", variant="plugin-sanitized"
-        )
-    except AssertionError as error:
-        if "sanitize" not in str(error):
-            raise
-        pytest.skip("no sanitizers here")
-    with Plugin(program, server.port) as plugin:
-        plugin.activate(48000, 128, 2)
-        state = plugin.save().encode()
-        frames = np.zeros((9600, 2), np.float32)
-        plugin.play(frames, [128, 1, 0, 500])
-        for length in range(0, len(state), 11):
-            with pytest.raises(Refused):
-                plugin.load(state[:length])
-        plugin.load(state)
-        plugin.activate(96000, 1, 1)
-        plugin.play(frames[:, :1], [64])

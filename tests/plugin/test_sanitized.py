@@ -1,0 +1,61 @@
+"""The plugin's core under sanitizers, through sessions, bad states and the death of the audio worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.plugin.driver import Plugin, Refused, build_program, connection
+from tests.server.harness import eventually
+
+FAST = ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1")
+
+
+def sanitized(folder: Path, kind: str) -> Path:
+    """The program with a sanitizer; skips where the compiler has none."""
+    probe = folder / "probe.cpp"
+    probe.write_text("int main() {}")
+    command = [os.environ.get("CXX", "c++"), f"-fsanitize={kind}", str(probe), "-o", str(folder / "probe")]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"no {kind} sanitizer here")
+    return build_program(f"-DRTPLUGIN_SANITIZE={kind}", *FAST, variant=f"plugin-{kind.split(',', maxsplit=1)[0]}")
+
+
+def live_through(plugin: Plugin, server) -> None:
+    frames = np.zeros((48000, 2), np.float32)
+    plugin.activate(48000, 128, 2)
+    plugin.play(frames[:9600], [128, 1, 0, 500])
+    state = plugin.save().encode()
+    for length in range(0, len(state), 11):
+        with pytest.raises(Refused):
+            plugin.load(state[:length])
+    plugin.load(state)
+    plugin.begin(frames, [128])
+    time.sleep(0.3)
+    os.kill(server.status()["worker"]["pid"], signal.SIGKILL)
+    plugin.finish()
+    eventually(lambda: connection(plugin) == "connected", "the worker's successor")
+    plugin.set("instrument", 1)
+    plugin.play(frames[:9600], [128])
+    plugin.ask("offline 1")
+    plugin.activate(96000, 7, 1)
+    plugin.play(frames[:9600, :1], [64], pace=0)
+
+
+def test_no_bad_access_and_no_undefined_behaviour(start_server, tmp_path):
+    server = start_server("--model", "identity16k")
+    with Plugin(sanitized(tmp_path, "address,undefined"), server.port) as plugin:
+        live_through(plugin, server)
+
+
+@pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="slow: make sanitize")
+def test_no_data_race(start_server, tmp_path):
+    server = start_server("--model", "identity16k")
+    with Plugin(sanitized(tmp_path, "thread"), server.port) as plugin:
+        live_through(plugin, server)
