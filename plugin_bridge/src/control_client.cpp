@@ -20,7 +20,7 @@ constexpr uint64_t kLoadingNs = 200 * kMs;       // the server said that it is l
 constexpr uint64_t kAnswerNs = 3000 * kMs;       // for an answer
 constexpr uint64_t kRefusedNs = 2000 * kMs;      // after a refusal
 constexpr uint64_t kStaleNs = 1000 * kMs;        // without a heartbeat; the bridge plays dry long before
-constexpr uint64_t kLoadNs = 500 * kMs;          // between two measurements
+constexpr uint64_t kLoadNs = 2000 * kMs;         // between two questions for the load
 constexpr uint64_t kStartAgainNs = 60000 * kMs;  // between two attempts at starting a server
 constexpr uint32_t kRepeats = 3;                 // of a parameter over OSC
 constexpr size_t kDatagramMax = 65536;
@@ -251,6 +251,8 @@ void ControlClient::take(const ControlReply& reply, uint64_t now_ns) {
       session_ = 0;
       rest(now_ns, kRefusedNs, Link::kRefused, error->text);
     }
+  } else if (const auto* status = std::get_if<StatusReply>(&reply)) {
+    if (phase_ == Phase::kConnected) take_load(*status);
   } else if (const auto* parameter = std::get_if<ParameterMessage>(&reply)) {
     if (phase_ == Phase::kConnected && remote_ && parameter->session == session_)
       bridge_->set(parameter->param, parameter->value);
@@ -352,7 +354,10 @@ void ControlClient::look_after(uint64_t now_ns) {
     announce(Link::kConnecting, {});
     return begin_asking(now_ns);
   }
-  measure_load(now_ns);
+  if (now_ns - load_at_ns_ >= kLoadNs) {
+    load_at_ns_ = now_ns;
+    send(osc_->status());
+  }
   if (remote_) send_parameters(now_ns);
   if (!choose_again_.exchange(false, std::memory_order_acq_rel) || !served_) return;
   Guide::Choice choice;
@@ -363,22 +368,13 @@ void ControlClient::look_after(uint64_t now_ns) {
     begin_asking(now_ns);  // another model: what is served may have changed
 }
 
-void ControlClient::measure_load(uint64_t now_ns) noexcept {
-  if (load_at_ns_ != 0 && now_ns - load_at_ns_ < kLoadNs) return;
-  const rt_header& h = segment_->header();
-  const uint64_t work = load_relaxed(h.encoder_ns) + load_relaxed(h.decoder_ns), hops = load_relaxed(h.hops);
-  const auto model = std::find_if(served_->models.begin(), served_->models.end(),
-                                  [&](const ServedModel& m) { return m.name == playing_.model; });
-  const double hop_ns = model != served_->models.end() ? 1e9 * model->hop_samples / 16000.0 : 0.0;
-  if (load_at_ns_ != 0 && hops > load_hops_ && work >= load_work_ns_ && hop_ns > 0.0) {
-    const double spent = static_cast<double>(work - load_work_ns_) / static_cast<double>(hops - load_hops_);
-    load_.store(static_cast<float>(spent / hop_ns), std::memory_order_relaxed);
-  } else {
-    load_.store(0.0f, std::memory_order_relaxed);
-  }
-  load_at_ns_ = now_ns;
-  load_work_ns_ = work;
-  load_hops_ = hops;
+// What all sessions of the server compute, in cores; sessions that have not begun yet have no figure.
+void ControlClient::take_load(const StatusReply& reply) {
+  const auto status = Json::parse(reply.json);
+  if (!status) return;
+  double sum = 0.0;
+  for (const Json& session : (*status)["sessions"].items()) sum += session["load"].number();
+  load_.store(static_cast<float>(sum), std::memory_order_relaxed);
 }
 
 void ControlClient::send_parameters(uint64_t now_ns) {

@@ -142,6 +142,20 @@ def test_decoders_change_while_it_plays(plugin_of, start_server, tiny_pack):
     assert session(server)["generation"] == 1, "without a new connection"
 
 
+def test_the_load_is_that_of_the_whole_server(plugin_of, start_server, tiny_pack):
+    server = start_server("--model", str(tiny_pack))
+    one, two = plugin_of(server.port), plugin_of(server.port)
+    for plugin in (one, two):
+        plugin.activate(48000, 256, 1)
+    one.begin(noise(4 * 48000), [256])
+    two.play(noise(4 * 48000), [256])
+    one.finish()
+    loads = [session["load"] for session in server.status()["sessions"]]
+    assert len(loads) == 2 and min(loads) > 0
+    for plugin in (one, two):
+        eventually(lambda plugin=plugin: plugin.get("load") == pytest.approx(100 * sum(loads), rel=0.1), "the load")
+
+
 def test_an_unknown_instrument_number_says_how_many_there_are(plugin_of, server):
     plugin = plugin_of(server.port)
     plugin.set("instrument", 77)

@@ -98,7 +98,7 @@ class ControlClient {
   void set(Param param, double value) noexcept;  // [any thread, wait-free] for later connections, and remote servers
 
   Link link() const noexcept { return link_.load(std::memory_order_acquire); }   // [any thread, wait-free]
-  float load() const noexcept { return load_.load(std::memory_order_relaxed); }  // share of real time that is computed
+  float load() const noexcept { return load_.load(std::memory_order_relaxed); }  // of the server, in cores
   uint32_t reconnects() const noexcept { return reconnects_.load(std::memory_order_relaxed); }
   std::string message() const;  // [main thread] why it is not connected; ""
 
@@ -114,7 +114,7 @@ class ControlClient {
   void request_session(uint64_t now_ns);
   void attach(const ConnectedReply& reply);
   void look_after(uint64_t now_ns);
-  void measure_load(uint64_t now_ns) noexcept;
+  void take_load(const StatusReply& reply);
   void send_parameters(uint64_t now_ns);
   void let_go() noexcept;
   void rest(uint64_t now_ns, uint64_t for_ns, Link link, std::string why);
@@ -143,7 +143,7 @@ class ControlClient {
   std::shared_ptr<Segment> segment_;
   std::unique_ptr<RemoteLink> remote_;
   uint64_t next_ns_ = 0, repeat_ns_ = 0, deadline_ns_ = 0;
-  uint64_t load_at_ns_ = 0, load_work_ns_ = 0, load_hops_ = 0;
+  uint64_t load_at_ns_ = 0;
   uint64_t parameters_at_ns_ = 0;
   double sent_[static_cast<size_t>(Param::kCount)]{};
   uint32_t repeats_[static_cast<size_t>(Param::kCount)]{};
