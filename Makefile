@@ -9,7 +9,7 @@ PORT ?= 9000
 MINUTES ?= 10
 export PYTHON
 
-.PHONY: help setup demo test bench plugin install-plugin sanitize soak format lint clean
+.PHONY: help setup demo test hosts bench plugin install-plugin sanitize soak format lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ demo: setup  ## hear a whistled tune as a piano (CLIP=my.wav for a recording of 
 
 test: setup  ## the whole test suite
 	@$(BIN)/python -m pytest
+
+hosts: plugin  ## the plugin in pedalboard, minihost, dawdreamer, Ardour, jalv and a CLAP host, all of it (half an hour)
+	@setup/hosts
+	@RTSERVER_HOSTS=1 $(BIN)/python -m pytest tests/hosts -rs
 
 bench: setup  ## decoder, encoder and the whole path of audio, measured on this machine
 	@$(BIN)/python -m benchmarks

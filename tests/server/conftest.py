@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import ServerProcess
+from tests.server.harness import ServerProcess, save_tiny_pack
 
 
 @pytest.fixture
@@ -37,22 +37,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model with two decoders, narrow enough to run many times faster than real time."""
-    import torch
-
-    from models.decoder import Decoder
-    from models.encoder import Encoder
-    from rtserver import model_file
-    from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
-
-    torch.manual_seed(7)
-    config = ModelConfig(
-        encoder=EncoderConfig(blocks=1, layers=6, channels=16, latent_channels=8, hop_samples=160),
-        decoder=DecoderConfig(blocks=1, layers=6, residual_channels=16, skip_channels=16),
-    )
-    decoders = {
-        name: Decoder(config.decoder, config.encoder.latent_channels, config.encoder.hop_samples).state_dict()
-        for name in ("piano", "strings")
-    }
     path = tmp_path_factory.mktemp("pack") / "tiny.pt"
-    model_file.save(path, config, Encoder(config.encoder).state_dict(), decoders, card={"name": "untrained"})
+    save_tiny_pack(path)
     return path

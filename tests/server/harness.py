@@ -131,3 +131,24 @@ def through(bridge: Any, frames: np.ndarray, blocks: list[int]) -> np.ndarray:
 def words(text: str) -> str:
     """Text without the line breaks and styles of a terminal."""
     return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+def save_tiny_pack(path: Path) -> None:
+    """Write an untrained model with two decoders, narrow enough to run many times faster than real time."""
+    import torch
+
+    from models.decoder import Decoder
+    from models.encoder import Encoder
+    from rtserver import model_file
+    from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+
+    torch.manual_seed(7)
+    config = ModelConfig(
+        encoder=EncoderConfig(blocks=1, layers=6, channels=16, latent_channels=8, hop_samples=160),
+        decoder=DecoderConfig(blocks=1, layers=6, residual_channels=16, skip_channels=16),
+    )
+    decoders = {
+        name: Decoder(config.decoder, config.encoder.latent_channels, config.encoder.hop_samples).state_dict()
+        for name in ("piano", "strings")
+    }
+    model_file.save(path, config, Encoder(config.encoder).state_dict(), decoders, card={"name": "untrained"})
