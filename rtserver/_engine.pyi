@@ -25,7 +25,10 @@ class Decoder:
     config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law.
     weights: C-contiguous float32 arrays, names and shapes as in models.Decoder.state_dict().
     isa: "auto" takes the environment variable RTSERVER_ISA, else the best that the processor has.
-    precision: one of PRECISIONS. calibration: float32 [layers, R], what `input_ranges` gives; int8 needs it.
+    precision: one of PRECISIONS. calibration: float32 [layers, R], what `input_ranges` gives; int8 and int4
+    need it. codes: the int4 weights, from -8 to 7, and the scale of each row with inputs in int8 units: now int8
+    [layers, 2R, R], residual [layers, R, R], skip [layers, S, R], now_scale float32 [layers, 2R], residual_scale
+    [layers, R], skip_scale [layers, S]; int4 needs them.
     Raises ValueError naming what was expected and what was found.
     """
 
@@ -37,6 +40,7 @@ class Decoder:
         isa: str = "auto",
         precision: str = "fp32",
         calibration: NDArray[np.float32] | None = None,
+        codes: dict[str, NDArray[np.int8] | NDArray[np.float32]] | None = None,
     ) -> None: ...
     @property
     def isa(self) -> str: ...

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,8 +60,28 @@ DecoderConfig read_config(const py::dict& values) {
   return config;
 }
 
+// Array [layers, ...] `name` of the codes of a decoder.
+template <class T>
+std::vector<T> code_array(const py::dict& codes, const char* name, int dimensions, const char* expected) {
+  if (!codes.contains(name))
+    throw py::value_error(std::string("codes: expected ") + name + " " + expected + ", found none");
+  const py::array array = require<T>(("codes: " + std::string(name)).c_str(), codes[name], dimensions, expected);
+  const T* data = static_cast<const T*>(array.data());
+  return {data, data + array.size()};
+}
+
+rtengine::Codes read_codes(const py::dict& codes) {
+  return {code_array<std::int8_t>(codes, "now", 3, "int8 [layers, 2R, R]"),
+          code_array<std::int8_t>(codes, "residual", 3, "int8 [layers, R, R]"),
+          code_array<std::int8_t>(codes, "skip", 3, "int8 [layers, S, R]"),
+          code_array<float>(codes, "now_scale", 2, "float32 [layers, 2R]"),
+          code_array<float>(codes, "residual_scale", 2, "float32 [layers, R]"),
+          code_array<float>(codes, "skip_scale", 2, "float32 [layers, S]")};
+}
+
 std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& weights, const std::string& isa,
-                                      const std::string& precision, const py::object& calibration) {
+                                      const std::string& precision, const py::object& calibration,
+                                      const std::optional<py::dict>& codes) {
   const DecoderConfig checked = read_config(config);
   std::vector<float> ranges;
   if (!calibration.is_none()) {
@@ -79,8 +100,10 @@ std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& we
     tensors[name] = {{array.shape(), array.shape() + array.ndim()}, static_cast<const float*>(array.data())};
     keep_alive.push_back(std::move(array));
   }
+  std::optional<rtengine::Codes> read;
+  if (codes) read = read_codes(*codes);
   py::gil_scoped_release release;
-  return std::make_shared<Decoder>(checked, tensors, isa, precision, ranges);
+  return std::make_shared<Decoder>(checked, tensors, isa, precision, ranges, read ? &*read : nullptr);
 }
 
 // latents [H, L]; gives H.
@@ -248,7 +271,7 @@ void bind_engine(py::module_& m) {
 
   py::class_<Decoder, std::shared_ptr<Decoder>>(m, "Decoder")
       .def(py::init(&make_decoder), py::arg("config"), py::arg("weights"), py::kw_only(), py::arg("isa") = "auto",
-           py::arg("precision") = "fp32", py::arg("calibration") = py::none())
+           py::arg("precision") = "fp32", py::arg("calibration") = py::none(), py::arg("codes") = py::none())
       .def(
           "open_slot",
           [](std::shared_ptr<Decoder> self, std::uint64_t seed, float temperature) {

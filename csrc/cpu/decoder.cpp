@@ -37,13 +37,15 @@ void check_precision(const std::string& precision) {
 }  // namespace
 
 Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa,
-                 const std::string& precision, const std::vector<float>& ranges)
+                 const std::string& precision, const std::vector<float>& ranges, const Codes* codes)
     : config_(config), precision_(precision), isa_(choose_isa(isa)) {
   check_precision(precision);
-  isa_ = precision == "int8" ? int8_isa(isa_) : float_isa(isa_);
+  const bool four_bits = precision == "int4", integer = four_bits || precision == "int8";
+  isa_ = integer ? int8_isa(isa_) : float_isa(isa_);
+  if (four_bits && !codes) throw std::invalid_argument("precision int4: expected the codes of its weights, found none");
   auto checked = std::make_shared<DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
-  if (precision == "int8") {
-    auto quantized = std::make_shared<const QuantizedDecoder>(std::move(*checked), ranges);
+  if (integer) {
+    auto quantized = std::make_shared<const QuantizedDecoder>(std::move(*checked), ranges, four_bits ? codes : nullptr);
     bytes_per_sample_ = quantized->bytes_per_sample();
     if (isa_ == Isa::kScalar)
       open_network_ = [quantized] { return make_scalar_int8_network(quantized); };

@@ -13,20 +13,22 @@
 #include "cpu/decoder_weights.h"
 #include "cpu/isa.h"
 #include "cpu/network.h"
+#include "cpu/quantized.h"
 
 namespace rtengine {
 
 inline constexpr float kLatentLimit = 1e6f;          // latents are clamped to it; NaN is taken as 0
 inline constexpr float kMinimumTemperature = 1e-4f;  // anything lower is 0: the most probable class
 inline constexpr int kMostTogether = 8;              // slots in one call of generate_together
-inline constexpr const char* kPrecisions[] = {"int8", "bf16", "fp32"};
+inline constexpr const char* kPrecisions[] = {"int4", "int8", "bf16", "fp32"};
 
 class Decoder {
  public:
   // [control thread] Throws std::invalid_argument on bad weights, an instruction set that isn't there (see isa.h) or an
-  // unknown precision (see kPrecisions). ranges [layers, R]: what input_ranges() gives; int8 needs it.
+  // unknown precision (see kPrecisions). ranges [layers, R]: what input_ranges() gives; int8 and int4 need it. codes:
+  // of the same decoder; int4 needs them.
   Decoder(const DecoderConfig& config, const TensorViews& tensors, const std::string& isa = "auto",
-          const std::string& precision = "fp32", const std::vector<float>& ranges = {});
+          const std::string& precision = "fp32", const std::vector<float>& ranges = {}, const Codes* codes = nullptr);
 
   const DecoderConfig& config() const noexcept { return config_; }
   Isa isa() const noexcept { return isa_; }

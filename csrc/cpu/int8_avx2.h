@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpu/byte_sum_avx2.h"
 #include "cpu/simd_avx2.h"
 
 namespace {
@@ -39,6 +40,13 @@ struct Int8Lanes {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), bytes);
   }
 
+  // Products of half bytes with signed bytes.
+  using PairOperand = __m256i;
+  static constexpr int kFoldColumns = 32;
+  static PairOperand pair_operand(const std::uint8_t* bytes) { return four(bytes); }
+  static Int lower_halves(Int bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
+  static std::int32_t byte_sum(const std::uint8_t* bytes, int count) { return signed_byte_sum(bytes, count); }
+
  protected:
   static Int four(const std::uint8_t* bytes) {
     std::int32_t word;
@@ -55,6 +63,22 @@ struct Int8 : Int8Lanes {
 
   static Operand operand(const std::uint8_t* bytes) { return four(bytes); }
   static Int dot(Int sums, Operand x, Int weights) { return RTENGINE_DPBUSD(sums, x, weights); }
+
+  // Those of the whole byte are 16 times the upper half's and the lower one's.
+  struct Halves {
+    Int whole, lower;
+  };
+  struct PairSums {
+    Int whole_sums = zero(), lower_sums = zero();
+    void add(PairOperand x, Halves weights) {
+      whole_sums = RTENGINE_DPBUSD(whole_sums, weights.whole, x);
+      lower_sums = RTENGINE_DPBUSD(lower_sums, weights.lower, x);
+    }
+    void fold() {}
+    Int upper() const { return _mm256_srai_epi32(_mm256_sub_epi32(whole_sums, lower_sums), 4); }
+    Int lower() const { return lower_sums; }
+  };
+  static Halves split(Int bytes) { return {bytes, lower_halves(bytes)}; }
 };
 
 #else
@@ -73,8 +97,31 @@ struct Int8 : Int8Lanes {
   }
   static Int dot(Int sums, Operand x, Int weights) {
     const Int pairs = _mm256_maddubs_epi16(x.magnitude, _mm256_sign_epi8(weights, x.sign));
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return _mm256_add_epi32(sums, widened(pairs));
   }
+
+  // A pair of products is at most 2 * 15 * 128, and eight of those, of 32 columns, still fit into 16 bits.
+  struct Halves {
+    Int upper, lower;
+  };
+  struct PairSums {
+    Int upper_pairs = zero(), lower_pairs = zero(), upper_sums = zero(), lower_sums = zero();
+    void add(PairOperand x, Halves weights) {
+      upper_pairs = _mm256_add_epi16(upper_pairs, _mm256_maddubs_epi16(weights.upper, x));
+      lower_pairs = _mm256_add_epi16(lower_pairs, _mm256_maddubs_epi16(weights.lower, x));
+    }
+    void fold() {
+      upper_sums = _mm256_add_epi32(upper_sums, widened(upper_pairs));
+      lower_sums = _mm256_add_epi32(lower_sums, widened(lower_pairs));
+      upper_pairs = lower_pairs = zero();
+    }
+    Int upper() const { return upper_sums; }
+    Int lower() const { return lower_sums; }
+  };
+  static Halves split(Int bytes) { return {lower_halves(_mm256_srli_epi16(bytes, 4)), lower_halves(bytes)}; }
+
+ private:
+  static Int widened(Int pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 };
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpu/byte_sum_avx2.h"
 #include "cpu/simd_avx512.h"
 
 namespace {
@@ -24,15 +25,38 @@ struct Int8 {
     __builtin_memcpy(&word, four, sizeof word);
     return _mm512_set1_epi32(word);
   }
-  static Int dot(Int sums, Operand x, Int weights) {
+  static Int dot(Int sums, Operand x, Int weights) { return unsigned_dot(sums, x, weights); }
+  static Int unsigned_dot(Int sums, Int unsigned_bytes, Int signed_bytes) {
 #if defined(__GNUC__)
     // As an intrinsic, GCC 12 copies every sum to another register and back in each turn of a loop: a third slower.
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(weights));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes));
     return sums;
 #else
-    return _mm512_dpbusd_epi32(sums, x, weights);
+    return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
 #endif
   }
+
+  // Products of half bytes with signed bytes: those of the whole byte are 16 times the upper half's and the lower
+  // one's.
+  using PairOperand = __m512i;
+  static constexpr int kFoldColumns = 32;
+  struct Halves {
+    Int whole, lower;
+  };
+  struct PairSums {
+    Int whole_sums = zero(), lower_sums = zero();
+    void add(PairOperand x, Halves weights) {
+      whole_sums = unsigned_dot(whole_sums, weights.whole, x);
+      lower_sums = unsigned_dot(lower_sums, weights.lower, x);
+    }
+    void fold() {}
+    Int upper() const { return _mm512_srai_epi32(_mm512_sub_epi32(whole_sums, lower_sums), 4); }
+    Int lower() const { return lower_sums; }
+  };
+  static PairOperand pair_operand(const std::uint8_t* four) { return operand(four); }
+  static Halves split(Int bytes) { return {bytes, _mm512_and_si512(bytes, _mm512_set1_epi8(15))}; }
+  static std::int32_t byte_sum(const std::uint8_t* bytes, int count) { return signed_byte_sum(bytes, count); }
+
   static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
   template <int N>
   static Int shift_left(Int x) {

@@ -39,7 +39,8 @@ struct Int8Layer {
   int ahead_log2 = 0;
   std::size_t history = 0;                 // where the ring [dilation, R] starts in Int8Slot::histories
   std::size_t past_sums = 0;               // where the ring [ahead, 2R] starts in Int8Slot::past_sums
-  const float* scale = nullptr;            // [2R] of `now` and `past`
+  const float* scale = nullptr;            // [2R] of `now` and `past`; of `past` alone where there is `now_scale`
+  const float* now_scale = nullptr;        // [2R] of `now` in int4
   const float* mix_scale = nullptr;        // [M] of `mix`
   const std::int32_t* mix_base = nullptr;  // [M] of `mix`, with the residual bias
   const float* next_units = nullptr;       // [R]: 127 over the greatest input of each channel of the next layer
@@ -64,6 +65,7 @@ struct Int8Output {
 
 struct Int8Decoder {
   int r = 0, s = 0, l = 0;
+  int section_rows = kUnitRows;  // of which both halves of a skip product have a multiple
   int layer_count = 0;
   const Int8Layer* layers = nullptr;
   const float* first_units = nullptr;      // [R]: as Int8Layer::next_units, of the first layer
@@ -90,7 +92,7 @@ struct MixRows {
 };
 
 inline MixRows mix_rows(const Int8Decoder& d, int layer) {
-  const int skip = layer > 0 ? d.s : 0, before = (skip / kUnitRows + 1) / 2 * kUnitRows;
+  const int skip = layer > 0 ? d.s : 0, before = (skip / d.section_rows + 1) / 2 * d.section_rows;
   return {before, layer + 1 < d.layer_count ? d.r : 0, skip - before};
 }
 
@@ -102,7 +104,9 @@ struct Int8Slot {
   std::uint8_t* histories = nullptr;     // a ring a layer; the place of sample t is t % dilation
   std::int32_t* past_sums = nullptr;     // a ring a layer; the place of sample t is t % ahead
   std::uint8_t* planes = nullptr;        // [2, S]: high and low bytes of a 16-bit input
+  std::uint8_t* current = nullptr;       // [R]: a layer's input without offset
   std::uint8_t* z = nullptr;             // [2, R]: of the even and of the odd layers
+  std::int32_t* sums = nullptr;          // [3]: of all z, even and odd, and of `current`
   float* gated = nullptr;                // [2R]
   float* x = nullptr;                    // [R]: the residual stream
   float* skip = nullptr;                 // [S]
@@ -111,8 +115,15 @@ struct Int8Slot {
   float* probabilities = nullptr;        // [256], not normalised
 };
 
+// What a product of the layers has as input: bytes [R], and where their sum is.
+struct LayerInput {
+  const std::uint8_t* bytes;
+  const std::int32_t* sum;
+};
+
 struct Int8Kernels {
-  int offset;  // Int8::kOffset
+  int offset;        // of past inputs and of those at the end: Int8::kOffset
+  int input_offset;  // of the other inputs: Weights::kInputOffset
   void (*begin_hop)(const Int8Decoder&, Int8Slot&) noexcept;
   // The next sample of `count` slots, 1 to 8; older and newer [count].
   void (*step)(const Int8Decoder&, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept;
@@ -121,12 +132,12 @@ struct Int8Kernels {
 };
 
 #if defined(__x86_64__) || defined(_M_X64)
-extern const Int8Kernels kAvx2Int8Kernels;
-extern const Int8Kernels kAvxVnniInt8Kernels;
-extern const Int8Kernels kAvx512VnniInt8Kernels;
+extern const Int8Kernels kAvx2Int8Kernels, kAvx2Int4Kernels;
+extern const Int8Kernels kAvxVnniInt8Kernels, kAvxVnniInt4Kernels;
+extern const Int8Kernels kAvx512VnniInt8Kernels, kAvx512VnniInt4Kernels;
 #elif defined(__aarch64__) || defined(_M_ARM64)
-extern const Int8Kernels kNeonInt8Kernels;
-extern const Int8Kernels kNeonDotInt8Kernels;
+extern const Int8Kernels kNeonInt8Kernels, kNeonInt4Kernels;
+extern const Int8Kernels kNeonDotInt8Kernels, kNeonDotInt4Kernels;
 #endif
 
 }  // namespace rtengine

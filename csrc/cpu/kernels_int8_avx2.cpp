@@ -2,9 +2,11 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include "cpu/int8_avx2.h"
 //
+#include "cpu/weights_bytes.h"
+//
 #include "cpu/kernels_int8_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kAvx2Int8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+extern const Int8Kernels kAvx2Int8Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step, sample, most_probable};
 }
 #endif

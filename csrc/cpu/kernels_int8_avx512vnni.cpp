@@ -2,9 +2,12 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include "cpu/int8_avx512vnni.h"
 //
+#include "cpu/weights_bytes.h"
+//
 #include "cpu/kernels_int8_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kAvx512VnniInt8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+extern const Int8Kernels kAvx512VnniInt8Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step,
+                                                sample,        most_probable};
 }
 #endif

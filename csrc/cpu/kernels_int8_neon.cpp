@@ -2,9 +2,11 @@
 #if defined(__aarch64__) || defined(_M_ARM64)
 #include "cpu/int8_neon.h"
 //
+#include "cpu/weights_bytes.h"
+//
 #include "cpu/kernels_int8_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kNeonInt8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+extern const Int8Kernels kNeonInt8Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step, sample, most_probable};
 }
 #endif

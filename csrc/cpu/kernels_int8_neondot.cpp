@@ -3,9 +3,12 @@
 #define RTENGINE_NEONDOT
 #include "cpu/int8_neon.h"
 //
+#include "cpu/weights_bytes.h"
+//
 #include "cpu/kernels_int8_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kNeonDotInt8Kernels{Int8::kOffset, begin_hop, step, sample, most_probable};
+extern const Int8Kernels kNeonDotInt8Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step,
+                                             sample,        most_probable};
 }
 #endif

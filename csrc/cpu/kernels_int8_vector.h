@@ -1,130 +1,24 @@
 // The int8 decoder's loops over vectors of one instruction set; see kernels_int8.h for the numbers. Included by one
-// translation unit a set after its `Simd` and `Int8`. Everything is in an unnamed namespace, like kernels_vector.h.
+// translation unit a set after its `Simd`, its `Int8` and its `Weights` (weights_bytes.h or weights_nibbles.h).
+// Everything is in an unnamed namespace, like kernels_vector.h.
 //
 // One sample of a full-size decoder reads 3 MB of weights from the third-level cache, and that is what takes the time:
 // a line of 64 bytes about every 2.5 cycles (Zen 4), in which it could be multiplied with twice. So the past taps,
 // which reuse their weights for up to 16 samples and hardly load anything, ride in the loops of the 1x1 products.
 #pragma once
 
-#include "cpu/kernels_int8.h"
+#include "cpu/past_taps.h"
 #include "cpu/vector_math.h"
 
 namespace rtengine {
 namespace {
 
-using Int = Int8::Int;
-constexpr int kPerUnit = kUnitRows / kWidth;  // vectors in a unit
-constexpr int kVectorBytes = 4 * kWidth;      // weights that one dot() takes
-constexpr int kUnitBytes = 4 * kUnitRows;
 static_assert(Int8::kWidth == kWidth);
-
-constexpr int at_most(int a, int b) { return a < b ? a : b; }
-
-// sums [N slots, P planes, V vectors] += V vectors of rows, column group by column group. x [N][P]: bytes with kOffset.
-template <int N, int P, int V>
-RTENGINE_INLINE void add_dots(Int (&sums)[N][P][V], const std::int8_t* w, int group_bytes,
-                              const std::uint8_t* const (&x)[N][P], int columns) {
-  for (int k = 0; k < columns; k += 8) {
-    unroll<2>([&](auto u) RTENGINE_LAMBDA {
-      Int8::Operand operands[N][P];
-      unroll<N>([&](auto n) RTENGINE_LAMBDA {
-        unroll<P>([&](auto p) RTENGINE_LAMBDA {
-          operands[n.value][p.value] = Int8::operand(x[n.value][p.value] + k + 4 * u.value);
-        });
-      });
-      unroll<V>([&](auto v) RTENGINE_LAMBDA {
-        const Int weights = Int8::load(w + u.value * group_bytes + v.value * kVectorBytes);
-        unroll<N>([&](auto n) RTENGINE_LAMBDA {
-          unroll<P>([&](auto p) RTENGINE_LAMBDA {
-            Int& sum = sums[n.value][p.value][v.value];
-            sum = Int8::dot(sum, operands[n.value][p.value], weights);
-          });
-        });
-      });
-    });
-    w += 2 * group_bytes;
-  }
-}
 
 // Brings `units` units of 16 words in, ahead of their use after a long loop.
 RTENGINE_INLINE void prefetch(const void* from, int units) {
   const char* line = static_cast<const char*>(from);
   for (int i = 0; i < units; ++i) RTENGINE_PREFETCH(line + i * kUnitBytes);
-}
-
-// Calls run(first unit, units in tile, weights) for each tile of a matrix [16 units, columns].
-template <class Run>
-RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns, const Run& run) {
-  for (int first = 0, tile = kTileUnits; first < units; first += tile) {
-    while (tile > units - first) tile /= 2;
-    run(first, tile, matrix + static_cast<std::size_t>(first) * columns / 4 * kUnitBytes);
-  }
-}
-
-// One tile for N slots. start(n, vector) gives the first value of the lowest plane's sum of a vector of rows,
-// finish(n, vector, sums [P]) takes the results, lowest plane first.
-template <int N, int P, class Start, class Finish>
-RTENGINE_INLINE void run_tile(const std::int8_t* tile, int first, int units, const std::uint8_t* const (&x)[N][P],
-                              int columns, const Start& start, const Finish& finish) {
-  constexpr int kVectors = at_most(Int8::kSums / (N * P) > 0 ? Int8::kSums / (N * P) : 1, 8);
-  const auto part = [&](auto count, int v) RTENGINE_LAMBDA {
-    constexpr int V = decltype(count)::value;
-    const int row_vector = first * kPerUnit + v;
-    Int sums[N][P][V];
-    unroll<N>([&](auto n) RTENGINE_LAMBDA {
-      unroll<V>([&](auto i) RTENGINE_LAMBDA {
-        sums[n.value][0][i.value] = start(n.value, row_vector + i.value);
-        unroll<P - 1>([&](auto p) RTENGINE_LAMBDA { sums[n.value][p.value + 1][i.value] = Int8::zero(); });
-      });
-    });
-    add_dots<N, P, V>(sums, tile + v * kVectorBytes, units * kUnitBytes, x, columns);
-    unroll<N>([&](auto n) RTENGINE_LAMBDA {
-      unroll<V>([&](auto i) RTENGINE_LAMBDA {
-        Int results[P];
-        unroll<P>([&](auto p) RTENGINE_LAMBDA { results[p.value] = sums[n.value][p.value][i.value]; });
-        finish(n.value, row_vector + i.value, results);
-      });
-    });
-  };
-  const int vectors = units * kPerUnit;
-  int v = 0;
-  for (; vectors - v >= kVectors; v += kVectors) part(Index<kVectors>{}, v);
-  if constexpr (kVectors > 4)
-    if (vectors - v >= 4) part(Index<4>{}, v), v += 4;
-  if constexpr (kVectors > 2)
-    if (vectors - v >= 2) part(Index<2>{}, v), v += 2;
-  if constexpr (kVectors > 1)
-    if (vectors - v >= 1) part(Index<1>{}, v);
-}
-
-// One tile for `count` slots. x(slot, plane) are their inputs.
-template <int P, class Input, class Start, class Finish>
-RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_units, int columns, int count,
-                                  const Input& x, const Start& start, const Finish& finish) {
-  int slot = 0;
-  const auto group = [&](auto slots) RTENGINE_LAMBDA {
-    constexpr int N = decltype(slots)::value;
-    const std::uint8_t* inputs[N][P];
-    unroll<N>([&](auto n) RTENGINE_LAMBDA {
-      unroll<P>([&](auto p) RTENGINE_LAMBDA { inputs[n.value][p.value] = x(slot + n.value, p.value); });
-    });
-    run_tile<N, P>(
-        tile, first, tile_units, inputs, columns, [&](int n, int v) RTENGINE_LAMBDA { return start(slot + n, v); },
-        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(slot + n, v, sums); });
-    slot += N;
-  };
-  while (count - slot >= 4) group(Index<4>{});
-  if (count - slot >= 2) group(Index<2>{});
-  if (count - slot >= 1) group(Index<1>{});
-}
-
-// A whole matrix for `count` slots: each tile for all of them before the next is read.
-template <int P, class Input, class Start, class Finish>
-RTENGINE_INLINE void product(const std::int8_t* matrix, int units, int columns, int count, const Input& x,
-                             const Start& start, const Finish& finish) {
-  each_tile(matrix, units, columns, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-    tile_product<P>(tile, first, tile_units, columns, count, x, start, finish);
-  });
 }
 
 RTENGINE_INLINE Float clamp(Float x, float limit) {  // NaN becomes -limit
@@ -143,136 +37,53 @@ RTENGINE_INLINE std::uint8_t* current_input(const Int8Decoder& d, const Int8Laye
   return m.histories + layer.history + place * static_cast<unsigned>(d.r);
 }
 
+// Whether the current taps take their input as it stands in the history.
+constexpr bool kSharedInput = Weights::kInputOffset == Int8::kOffset;
+
 // One vector of a layer's input, into its place in the layer's history.
-RTENGINE_INLINE void take_input(const float* to_units, std::uint8_t* place, int v, Float x) {
+RTENGINE_INLINE void take_input(const Int8Slot& m, const float* to_units, std::uint8_t* place, int v, Float x) {
   const Float units = clamp(Simd::multiply(x, Simd::load(to_units + v * kWidth)), kGreatest8);
-  Int8::store_bytes(place + v * kWidth, Int8::add(Int8::round(units), Int8::broadcast(Int8::kOffset)));
+  const Int rounded = Int8::round(units);
+  Int8::store_bytes(place + v * kWidth, Int8::add(rounded, Int8::broadcast(Int8::kOffset)));
+  if constexpr (!kSharedInput) Int8::store_bytes(m.current + v * kWidth, rounded);
 }
 
-// The part of the past taps that falls to this sample. A unit of rows has its turn every `ahead` samples, and is then
-// computed for the `ahead` samples that follow: their inputs are all in the ring, the newest being at most the one that
-// has just been taken. The turns are spread, so that every sample has the same work.
-struct PastPart {
-  PastPart(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m)
-      : r(d.r),
-        samples(layer.ahead),
-        samples_log2(layer.ahead_log2),
-        turn(static_cast<int>(m.position & static_cast<unsigned>(layer.ahead - 1))),
-        next(m.position + 1),
-        dilation_mask(static_cast<unsigned>(layer.dilation - 1)),
-        history(m.histories + layer.history),
-        weights(layer.past),
-        base(layer.past_base),
-        sums(m.past_sums + layer.past_sums) {}
-
-  const std::uint8_t* input(int sample) const {  // [R], of t + 1 + sample - dilation
-    return history + ((next + static_cast<unsigned>(sample)) & dilation_mask) * static_cast<unsigned>(r);
-  }
-  std::int32_t* sums_of(int sample) const {  // [2R], of t + 1 + sample
-    return sums +
-           ((next + static_cast<unsigned>(sample)) & static_cast<unsigned>(samples - 1)) * 2 * static_cast<unsigned>(r);
-  }
-
-  int r, samples, samples_log2, turn;
-  std::uint64_t next;
-  std::uint64_t dilation_mask;
-  const std::uint8_t* history;  // [dilation, R]
-  const std::int8_t* weights;   // [2R, R]
-  const std::int32_t* base;     // [2R]
-  std::int32_t* sums;           // [ahead, 2R]
-};
-
-// U units of rows from `unit` on for K samples from `sample` on.
-template <int U, int K>
-RTENGINE_INLINE void past_block(const PastPart& part, int unit, int sample) {
-  constexpr int V = U * kPerUnit;
-  const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
-  const std::int8_t* w = part.weights + static_cast<unsigned>(unit) * unit_bytes;
-  const std::uint8_t* x[K];
-  unroll<K>([&](auto k) RTENGINE_LAMBDA { x[k.value] = part.input(sample + k.value); });
-  Int sums[K][V];
-  unroll<V>([&](auto v) RTENGINE_LAMBDA {
-    const Int base = Int8::load(part.base + unit * kUnitRows + v.value * kWidth);
-    unroll<K>([&](auto k) RTENGINE_LAMBDA { sums[k.value][v.value] = base; });
-  });
-  for (int j = 0; j < part.r; j += 4) {
-    Int weights[V];
-    unroll<V>([&](auto v) RTENGINE_LAMBDA {
-      weights[v.value] = Int8::load(w + (v.value / kPerUnit) * unit_bytes + (v.value % kPerUnit) * kVectorBytes);
-    });
-    unroll<K>([&](auto k) RTENGINE_LAMBDA {
-      const Int8::Operand operand = Int8::operand(x[k.value] + j);
-      unroll<V>([&](auto v) RTENGINE_LAMBDA {
-        sums[k.value][v.value] = Int8::dot(sums[k.value][v.value], operand, weights[v.value]);
-      });
-    });
-    w += kUnitBytes;
-  }
-  unroll<K>([&](auto k) RTENGINE_LAMBDA {
-    unroll<V>([&](auto v) RTENGINE_LAMBDA {
-      Int8::store(part.sums_of(sample + k.value) + unit * kUnitRows + v.value * kWidth, sums[k.value][v.value]);
-    });
-  });
+RTENGINE_INLINE LayerInput now_input(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m) {
+  return {kSharedInput ? current_input(d, layer, m) : m.current, m.sums + 2};
 }
 
-template <int K>
-RTENGINE_INLINE void past_rows(const PastPart& part) {
-  constexpr int kMost = Int8::kSums / (K * kPerUnit) > 0 ? Int8::kSums / (K * kPerUnit) : 1;
-  constexpr int U = at_most(kMost, 8);
-  const int units = 2 * part.r / kUnitRows;
-  const int first = part.turn * units >> part.samples_log2, last = (part.turn + 1) * units >> part.samples_log2;
-  for (int sample = 0; sample < part.samples; sample += K) {
-    int unit = first;
-    for (; last - unit >= U; unit += U) past_block<U, K>(part, unit, sample);
-    if constexpr (U > 1)
-      for (; unit < last; ++unit) past_block<1, K>(part, unit, sample);
-  }
-}
-
-void add_past(const PastPart& part) noexcept {
-  constexpr int kMost = at_most(Int8::kSums / kPerUnit, 8);
-  if (part.samples >= 8 && kMost >= 8)
-    past_rows<at_most(8, kMost)>(part);
-  else if (part.samples >= 4 && kMost >= 4)
-    past_rows<at_most(4, kMost)>(part);
-  else if (part.samples >= 2)
-    past_rows<2>(part);
-  else
-    past_rows<1>(part);
+RTENGINE_INLINE LayerInput gated_input(const Int8Decoder& d, const Int8Slot& m, int layer) {
+  return {m.z + (layer & 1) * d.r, m.sums + (layer & 1)};
 }
 
 // One tile of N units of the 1x1 products of one slot, and beside it as many sums of the past taps: those of U units
 // from `unit` on, for N / U samples from `sample` on.
 template <int N, int U, class Between, class Finish>
-RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int unit,
-                                   int sample, const Between& between, const Finish& finish) {
+RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, LayerInput z, const PastPart& part, int unit, int sample,
+                                   const Between& between, const Finish& finish) {
   static_assert(kPerUnit == 1 || !Int8::kFused);
   constexpr int K = N / U;
   const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
   const std::int8_t* w = part.weights + static_cast<unsigned>(unit) * unit_bytes;
   const std::uint8_t* x[K];
   unroll<K>([&](auto k) RTENGINE_LAMBDA { x[k.value] = part.input(sample + k.value); });
-  Int sums[N], past[K][U];
-  unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = Int8::zero(); });
+  Weights::Tile<N> sums(tile, z);
+  Int past[K][U];
   unroll<U>([&](auto u) RTENGINE_LAMBDA {
     const Int base = Int8::load(part.base + (unit + u.value) * kUnitRows);
     unroll<K>([&](auto k) RTENGINE_LAMBDA { past[k.value][u.value] = base; });
   });
   for (int quarter = 0, j = 0; quarter < 4; ++quarter) {
     for (const int end = j + part.r / 4; j < end; j += 4) {
-      const Int8::Operand operand = Int8::operand(z + j);
       Int weights[U];
       unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
-      unroll<N>([&](auto n) RTENGINE_LAMBDA {
-        sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kUnitBytes));
-      });
+      sums.add_group();
       unroll<K>([&](auto k) RTENGINE_LAMBDA {
         const Int8::Operand input = Int8::operand(x[k.value] + j);
         unroll<U>([&](auto u) RTENGINE_LAMBDA {
           past[k.value][u.value] = Int8::dot(past[k.value][u.value], input, weights[u.value]);
         });
       });
-      tile += N * kUnitBytes;
       w += kUnitBytes;
     }
     between(quarter);
@@ -281,12 +92,12 @@ RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* 
     std::int32_t* row = part.sums_of(sample + k.value);
     unroll<U>([&](auto u) RTENGINE_LAMBDA { Int8::store(row + (unit + u.value) * kUnitRows, past[k.value][u.value]); });
   });
-  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value]); });
+  sums.finish(finish);
 }
 
 // The same, beginning with the `first`-th of all pairs of a unit and a sample that this sample's part has.
 template <int N, class Between, class Finish>
-RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* z, const PastPart& part, int first,
+RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, LayerInput z, const PastPart& part, int first,
                                    const Between& between, const Finish& finish) {
   const int pair = part.turn * (2 * part.r / kUnitRows) + first;
   const int unit = pair >> part.samples_log2, sample = pair & (part.samples - 1);
@@ -303,22 +114,14 @@ RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, const std::uint8_t* 
 // The products of one tile of 8 units of the current taps with x, and between(quarter) after each quarter of the
 // columns.
 template <class Between, class Finish>
-RTENGINE_INLINE void now_tile(const std::int8_t* tile, const std::uint8_t* x, int columns, const Between& between,
+RTENGINE_INLINE void now_tile(const std::int8_t* tile, LayerInput x, int columns, const Between& between,
                               const Finish& finish) {
-  constexpr int N = kTileUnits * kPerUnit;
-  Int sums[N];
-  unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value] = Int8::zero(); });
-  for (int quarter = 0, j = 0; quarter < 4; ++quarter) {
-    for (const int end = j + columns / 4; j < end; j += 4) {
-      const Int8::Operand operand = Int8::operand(x + j);
-      unroll<N>([&](auto n) RTENGINE_LAMBDA {
-        sums[n.value] = Int8::dot(sums[n.value], operand, Int8::load(tile + n.value * kVectorBytes));
-      });
-      tile += kTileUnits * kUnitBytes;
-    }
+  Weights::Tile<kTileUnits> sums(tile, x);
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    for (int j = 0; j < columns / 4; j += 4) sums.add_group();
     between(quarter);
   }
-  unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums[n.value]); });
+  sums.finish(finish);
 }
 
 // Conditioning as a start of the integer sums: `columns` of latent [L, 16 units] with bias, rounded.
@@ -349,7 +152,7 @@ RTENGINE_INLINE void gate_rows(const Int8Slot& m, int z_offset, int first_unit, 
       const Float z = gate(Simd::load(pair), Simd::load(pair + kUnitRows));
       const Int rounded = Int8::round(Simd::multiply(z, Simd::broadcast(static_cast<float>(kGreatest8))));
       Int8::store_bytes(m.z + z_offset + u / 2 * kUnitRows + i * kWidth,
-                        Int8::add(rounded, Int8::broadcast(Int8::kOffset)));
+                        Int8::add(rounded, Int8::broadcast(Weights::kInputOffset)));
     }
 }
 
@@ -402,8 +205,9 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
     for (int v = 0; v < vectors; ++v) {
       const Float x = affine(d.input_older, d.input_newer, d.input_bias, v * kWidth);
       Simd::store(m.x + v * kWidth, x);
-      take_input(d.first_units, current_input(d, d.layers[0], m), v, x);
+      take_input(m, d.first_units, current_input(d, d.layers[0], m), v, x);
     }
+    Weights::note_sum(now_input(d, d.layers[0], m).bytes, d.r, m.sums + 2);
     for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
   }
 
@@ -414,12 +218,15 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
       return m.past_sums + layer.past_sums + place * 2 * static_cast<unsigned>(d.r);
     };
     const MixRows rows = mix_rows(d, i);
+    const auto mix_row = [&](int row) RTENGINE_LAMBDA {
+      return layer.mix + static_cast<std::ptrdiff_t>(row) * d.r * Weights::kBits / 8;
+    };
     const auto finish_residual = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
       const int row = rows.skip_before + v * kWidth;
       const Float value = Int8::to_float(Int8::add(sum, Int8::load(layer.mix_base + row)));
       const Float x = Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(m.x + v * kWidth));
       Simd::store(m.x + v * kWidth, x);
-      take_input(layer.next_units, current_input(d, d.layers[i + 1], m), v, x);
+      take_input(m, layer.next_units, current_input(d, d.layers[i + 1], m), v, x);
     };
     const auto finish_skip = [&](const Int8Slot& m, int v, int offset, Int sum) RTENGINE_LAMBDA {
       const int row = offset + v * kWidth;
@@ -430,8 +237,8 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
     const int after_residual = rows.skip_before + rows.residual;
     const auto finish_now = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
       const Int base = Int8::load(m.base + i * 2 * d.r + v * kWidth);
-      const Float value = Int8::to_float(Int8::add(sum, Int8::add(base, Int8::load(past_row(m) + v * kWidth))));
-      Simd::store(m.gated + v * kWidth, Simd::multiply(value, Simd::load(layer.scale + v * kWidth)));
+      const Int rest = Int8::add(base, Int8::load(past_row(m) + v * kWidth));
+      Simd::store(m.gated + v * kWidth, Weights::preactivation(sum, rest, layer, v * kWidth));
     };
     // What ends a product is a long chain of dependent operations, so it is spread over the loop of the next product
     // that does not wait for it: gates of the first tile in the second, of the second in the first half of the skip
@@ -440,69 +247,85 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
       if (count == 1 && d.r == 128 && d.s == 128 && i > 0 && rows.residual > 0) {
         const Int8Slot& m = *slots[0];
         const PastPart part(d, layer, m);
-        const int z_now = (i & 1) * d.r, z_before = (~i & 1) * d.r;
-        const std::uint8_t* x = current_input(d, layer, m);
+        const int z_now = (i & 1) * d.r;
+        const LayerInput x = now_input(d, layer, m), z = gated_input(d, m, i), z_before = gated_input(d, m, i - 1);
         std::int32_t residual[128];
         const auto nothing = [](int) RTENGINE_LAMBDA {};
         prefetch(past_row(m), 16);
         prefetch(m.base + i * 2 * d.r, 16);
         now_tile(layer.now, x, 128, nothing, [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, v, sum); });
         now_tile(
-            layer.now + 128 * 128, x, 128, [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 2 * quarter, 2); },
+            layer.now + 128 * 128 * Weights::kBits / 8, x, 128,
+            [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 2 * quarter, 2); },
             [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, 8 + v, sum); });
         mix_with_past<4>(
-            layer.mix, m.z + z_before, part, 8,
+            mix_row(0), z_before, part, 8,
             [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 8 + 2 * quarter, 2); },
             [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 0, sum); });
-        mix_with_past<8>(layer.mix + 64 * 128, m.z + z_now, part, 0, nothing,
+        Weights::note_sum(z.bytes, 128, m.sums + (i & 1));
+        mix_with_past<8>(mix_row(64), z, part, 0, nothing,
                          [&](int v, Int sum) RTENGINE_LAMBDA { Int8::store(residual + v * kWidth, sum); });
         mix_with_past<4>(
-            layer.mix + 192 * 128, m.z + z_before, part, 12,
+            mix_row(192), z_before, part, 12,
             [&](int quarter) RTENGINE_LAMBDA {
               finish_residual(m, 2 * quarter, Int8::load(residual + 2 * quarter * kWidth));
               finish_residual(m, 2 * quarter + 1, Int8::load(residual + (2 * quarter + 1) * kWidth));
             },
             [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 192, sum); });
+        Weights::note_sum(now_input(d, d.layers[i + 1], m).bytes, 128, m.sums + 2);
         continue;
       }
     }
-    each_tile(layer.now, units, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-      for (int n = 0; n < count; ++n) {
-        prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
-        prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
-      }
-      tile_product<1>(
-          tile, first, tile_units, d.r, count,
-          [&](int n, int) RTENGINE_LAMBDA { return current_input(d, layer, *slots[n]); },
-          [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); },
-          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_now(*slots[n], v, sums[0]); });
-      for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units);
-    });
+    const auto layer_product = [&](const std::int8_t* matrix, int row_count, const auto& input,
+                                   const auto& finish) RTENGINE_LAMBDA {
+      each_tile<Weights::kBits>(matrix, row_count / kUnitRows, d.r,
+                                [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+                                  Weights::tile_product(tile, first, tile_units, d.r, count, input, finish);
+                                });
+    };
+    each_tile<Weights::kBits>(layer.now, units, d.r,
+                              [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+                                for (int n = 0; n < count; ++n) {
+                                  prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
+                                  prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
+                                }
+                                Weights::tile_product(
+                                    tile, first, tile_units, d.r, count,
+                                    [&](int n) RTENGINE_LAMBDA { return now_input(d, layer, *slots[n]); },
+                                    [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_now(*slots[n], v, sum); });
+                                for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units);
+                              });
+    for (int n = 0; n < count; ++n)
+      Weights::note_sum(gated_input(d, *slots[n], i).bytes, d.r, slots[n]->sums + (i & 1));
 
-    const auto no_start = [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); };
     const auto skip_part = [&](int offset, int row_count) RTENGINE_LAMBDA {
-      product<1>(
-          layer.mix + static_cast<std::ptrdiff_t>(offset) * d.r, row_count / kUnitRows, d.r, count,
-          [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (~i & 1) * d.r; }, no_start,
-          [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_skip(*slots[n], v, offset, sums[0]); });
+      layer_product(
+          mix_row(offset), row_count, [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], i - 1); },
+          [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_skip(*slots[n], v, offset, sum); });
     };
     skip_part(0, rows.skip_before);
-    product<1>(
-        layer.mix + static_cast<std::ptrdiff_t>(rows.skip_before) * d.r, rows.residual / kUnitRows, d.r, count,
-        [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (i & 1) * d.r; }, no_start,
-        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish_residual(*slots[n], v, sums[0]); });
+    layer_product(
+        mix_row(rows.skip_before), rows.residual, [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], i); },
+        [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_residual(*slots[n], v, sum); });
     skip_part(after_residual, rows.skip_after);
-    for (int n = 0; n < count; ++n) add_past(PastPart(d, layer, *slots[n]));
+    for (int n = 0; n < count; ++n) {
+      if (i + 1 < d.layer_count)
+        Weights::note_sum(now_input(d, d.layers[i + 1], *slots[n]).bytes, d.r, slots[n]->sums + 2);
+      add_past(PastPart(d, layer, *slots[n]));
+    }
   }
 
-  product<1>(
-      d.last_skip, d.s / kUnitRows, d.r, count,
-      [&](int n, int) RTENGINE_LAMBDA { return slots[n]->z + (~d.layer_count & 1) * d.r; },
-      [&](int, int v) RTENGINE_LAMBDA { return Int8::load(d.last_skip_base + v * kWidth); },
-      [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
-        float* skip = slots[n]->skip + v * kWidth;
-        const Float scale = Simd::load(d.last_skip_scale + v * kWidth);
-        Simd::store(skip, Simd::multiply_add(Int8::to_float(sums[0]), scale, Simd::load(skip)));
+  each_tile<Weights::kBits>(
+      d.last_skip, d.s / kUnitRows, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+        Weights::tile_product(
+            tile, first, tile_units, d.r, count,
+            [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], d.layer_count - 1); },
+            [&](int n, int v, Int sum) RTENGINE_LAMBDA {
+              float* skip = slots[n]->skip + v * kWidth;
+              const Float value = Int8::to_float(Int8::add(sum, Int8::load(d.last_skip_base + v * kWidth)));
+              Simd::store(skip,
+                          Simd::multiply_add(value, Simd::load(d.last_skip_scale + v * kWidth), Simd::load(skip)));
+            });
       });
   const auto relu = [&](Float x) RTENGINE_LAMBDA { return Simd::max(x, Simd::zero()); };
   for (int n = 0; n < count; ++n)

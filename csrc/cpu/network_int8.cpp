@@ -14,16 +14,16 @@
 namespace rtengine {
 namespace {
 
-const Int8Kernels& kernels_of(Isa isa) {
+const Int8Kernels& kernels_of(Isa isa, bool four_bits) {
 #if defined(__x86_64__) || defined(_M_X64)
-  if (isa == Isa::kAvx512Vnni) return kAvx512VnniInt8Kernels;
-  if (isa == Isa::kAvxVnni) return kAvxVnniInt8Kernels;
-  if (isa == Isa::kAvx2) return kAvx2Int8Kernels;
+  if (isa == Isa::kAvx512Vnni) return four_bits ? kAvx512VnniInt4Kernels : kAvx512VnniInt8Kernels;
+  if (isa == Isa::kAvxVnni) return four_bits ? kAvxVnniInt4Kernels : kAvxVnniInt8Kernels;
+  if (isa == Isa::kAvx2) return four_bits ? kAvx2Int4Kernels : kAvx2Int8Kernels;
 #elif defined(__aarch64__) || defined(_M_ARM64)
-  if (isa == Isa::kNeonDot) return kNeonDotInt8Kernels;
-  if (isa == Isa::kNeon) return kNeonInt8Kernels;
+  if (isa == Isa::kNeonDot) return four_bits ? kNeonDotInt4Kernels : kNeonDotInt8Kernels;
+  if (isa == Isa::kNeon) return four_bits ? kNeonInt4Kernels : kNeonInt8Kernels;
 #endif
-  throw std::logic_error(std::string("no int8 kernels for ") + isa_name(isa));
+  throw std::logic_error(std::string("no integer kernels for ") + isa_name(isa));
 }
 
 // Rows of a padded matrix: which matrix and row a packed row is, or none in the padding.
@@ -36,13 +36,15 @@ struct Row {
 
 class PackedInt8 {
  public:
-  PackedInt8(const QuantizedDecoder& weights, Isa isa) : kernels(kernels_of(isa)) {
+  PackedInt8(const QuantizedDecoder& weights, Isa isa)
+      : kernels(kernels_of(isa, weights.four_bits)), four_bits_(weights.four_bits) {
     const DecoderConfig& config = weights.weights.config;
     r_ = config.residual_channels;
     s_ = config.skip_channels;
     decoder.l = config.latent_channels;
-    decoder.r = round_up(r_, kUnitRows);
-    decoder.s = round_up(s_, kUnitRows);
+    decoder.section_rows = four_bits_ ? 2 * kUnitRows : kUnitRows;
+    decoder.r = round_up(r_, decoder.section_rows);
+    decoder.s = round_up(s_, decoder.section_rows);
     decoder.layer_count = config.total_layers();
     layers_.resize(static_cast<std::size_t>(decoder.layer_count));
     decoder.layers = layers_.data();
@@ -88,6 +90,11 @@ class PackedInt8 {
         const Row row = gated(from.now, j);
         return row.matrix ? from.gate_scale[row.row] : 0.0f;
       });
+      if (four_bits_)
+        to.now_scale = vector<float>(2 * r, 2 * r, [&](int j) {
+          const Row row = gated(from.now, j);
+          return row.matrix ? from.now_gate_scale[row.row] : 0.0f;
+        });
       // The last layer's residual has no use, and the first one has no layer before it.
       const MixRows rows = mix_rows(decoder, i);
       const auto mixed = [&](int row) {
@@ -99,18 +106,18 @@ class PackedInt8 {
       to.mix_scale = vector<float>(rows.all(), rows.all(), [&](int j) { return scale(mixed(j)); });
       to.mix_base = vector<std::int32_t>(rows.all(), rows.all(), [&](int j) {
         const Row row = mixed(j);
-        return (row.matrix == &from.residual ? from.residual_bias[row.row] : 0) - kernels.offset * sum(row);
+        return (row.matrix == &from.residual ? from.residual_bias[row.row] : 0) - kernels.input_offset * sum(row);
       });
       to.next_units = i < last ? units(i + 1) : nullptr;
-      to.now = matrix(2 * r, r, kTileUnits, [&](int row) { return gated(from.now, row); });
-      to.mix = matrix(rows.skip_before, r, kTileUnits, mixed);
-      matrix(rows.residual, r, kTileUnits, [&](int row) { return mixed(rows.skip_before + row); });
-      matrix(rows.skip_after, r, kTileUnits, [&](int row) { return mixed(rows.skip_before + rows.residual + row); });
+      to.now = layer_matrix(2 * r, [&](int row) { return gated(from.now, row); });
+      to.mix = layer_matrix(rows.skip_before, mixed);
+      layer_matrix(rows.residual, [&](int row) { return mixed(rows.skip_before + row); });
+      layer_matrix(rows.skip_after, [&](int row) { return mixed(rows.skip_before + rows.residual + row); });
     }
-    decoder.last_skip = matrix(s, r, kTileUnits, [&](int row) { return skip_row(last, row); });
+    decoder.last_skip = layer_matrix(s, [&](int row) { return skip_row(last, row); });
     decoder.last_skip_scale = vector<float>(s, s, [&](int row) { return scale(skip_row(last, row)); });
     decoder.last_skip_base =
-        vector<std::int32_t>(s, s, [&](int row) { return -kernels.offset * sum(skip_row(last, row)); });
+        vector<std::int32_t>(s, s, [&](int row) { return -kernels.input_offset * sum(skip_row(last, row)); });
     output(q.output, s, &decoder.output);
     output(q.logits, kClasses, &decoder.logits);
     decoder.logits_bias = vector<float>(kClasses, kClasses, [&](int i) { return w.logits_bias[i]; });
@@ -125,8 +132,8 @@ class PackedInt8 {
     for (int i = 0; i <= last; ++i) {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
       Int8Layer& to = layers_[static_cast<std::size_t>(i)];
-      to.base =
-          vector<std::int32_t>(2 * r, 2 * r, [&](int row) { return -kernels.offset * sum(gated(from.now, row)); });
+      to.base = vector<std::int32_t>(2 * r, 2 * r,
+                                     [&](int row) { return -kernels.input_offset * sum(gated(from.now, row)); });
       to.bias = vector<float>(2 * r, 2 * r, [&](int j) {
         const Row row = gated(from.now, j);
         return row.matrix ? from.bias[row.row] : 0.0f;
@@ -195,6 +202,35 @@ class PackedInt8 {
     return start;
   }
 
+  // A matrix of the layers [rows, R] as the kernels' `Weights` take it.
+  template <class RowOf>
+  const std::int8_t* layer_matrix(int rows, const RowOf& row_of) {
+    return four_bits_ ? halves(rows, decoder.r, row_of) : matrix(rows, decoder.r, kTileUnits, row_of);
+  }
+
+  // Two units of rows in the upper and the lower halves of the same bytes, every code plus 8.
+  template <class RowOf>
+  const std::int8_t* halves(int rows, int columns, const RowOf& row_of) {
+    std::int8_t* const start = arena_.place<std::int8_t>(static_cast<std::size_t>(rows) * columns / 2);
+    if (!start) return nullptr;
+    const auto half = [&](int i, int j) {
+      const Row row = row_of(i);
+      return static_cast<unsigned>((row.matrix && j < row.matrix->columns ? row.matrix->at(row.row, j) : 0) + 8);
+    };
+    const int units = rows / kUnitRows;
+    std::int8_t* to = start;
+    for (int first = 0, tile = kTileUnits; first < units; first += tile) {
+      while (tile > units - first) tile /= 2;
+      for (int group = 0; group < columns; group += 4)
+        for (int pair = first; pair < first + tile; pair += 2)
+          for (int i = pair * kUnitRows; i < (pair + 1) * kUnitRows; ++i)
+            for (int j = group; j < group + 4; ++j)
+              *to++ = static_cast<std::int8_t>(half(i, j) << 4 | half(i + kUnitRows, j));
+    }
+    return start;
+  }
+
+  bool four_bits_;
   int r_ = 0, s_ = 0;  // without padding
   std::vector<Int8Layer> layers_;
   Arena arena_;
@@ -211,7 +247,9 @@ class Int8Network final : public Network {
       slot_.x = arena_.place<float>(r);
       slot_.gated = arena_.place<float>(2 * r);
       slot_.planes = arena_.place<std::uint8_t>(2 * s);
+      slot_.current = arena_.place<std::uint8_t>(r);
       slot_.z = arena_.place<std::uint8_t>(2 * r);
+      slot_.sums = arena_.place<std::int32_t>(3);
       slot_.skip = arena_.place<float>(s);
       slot_.hidden = arena_.place<float>(s);
       slot_.logits = arena_.place<float>(kClasses);

@@ -95,8 +95,11 @@ class ScalarInt8Network final : public Network {
       for (std::size_t j = 0; j < x_.size(); ++j) units_[j] = rounded(clamp(x_[j] * layer.to_units[j], kGreatest8));
 
       const auto gated = [&](int row) {
-        const std::int32_t sum = dot(layer.now, row, units_.data()) + dot(layer.past, row, past) + base_[i][size(row)];
-        return static_cast<float>(sum) * layer.gate_scale[size(row)];
+        const std::int32_t now = dot(layer.now, row, units_.data());
+        const std::int32_t rest = dot(layer.past, row, past) + base_[i][size(row)];
+        if (!q_->four_bits) return static_cast<float>(now + rest) * layer.gate_scale[size(row)];
+        return std::fma(static_cast<float>(now), layer.now_gate_scale[size(row)],
+                        static_cast<float>(rest) * layer.gate_scale[size(row)]);
       };
       for (int j = 0; j < r_; ++j)
         z_[size(j)] = rounded(gate(gated(j), gated(r_ + j)) * static_cast<float>(kGreatest8));

@@ -47,7 +47,17 @@ QuantizedMatrix quantize_plain(const std::vector<float>& m, int rows, int column
   return quantize(rows, columns, row_scales(rows, columns, kLeastScale, weight), weight);
 }
 
-QuantizedLayer quantize_layer(const LayerWeights& from, const DecoderConfig& config, const float* ranges) {
+// Matrix `index` of [matrices, rows, columns].
+QuantizedMatrix coded(const std::vector<std::int8_t>& codes, const std::vector<float>& scales, int index, int rows,
+                      int columns) {
+  const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(index) * rows;
+  const auto values = codes.begin() + row * columns;
+  const auto scale = scales.begin() + row;
+  return {rows, columns, {values, values + static_cast<std::ptrdiff_t>(rows) * columns}, {scale, scale + rows}};
+}
+
+QuantizedLayer quantize_layer(const LayerWeights& from, const DecoderConfig& config, const float* ranges,
+                              const Codes* codes, int index) {
   const int r = config.residual_channels, s = config.skip_channels, l = config.latent_channels;
   QuantizedLayer to;
   to.dilation = from.dilation;
@@ -65,20 +75,24 @@ QuantizedLayer quantize_layer(const LayerWeights& from, const DecoderConfig& con
     };
   };
   const auto both = [&](int i, int j) { return tap(j % 2)(i, j / 2); };
-  const std::vector<double> scales = row_scales(2 * r, 2 * r, kLeastGateScale, both);
+  const std::vector<double> scales =
+      codes ? row_scales(2 * r, r, kLeastGateScale, tap(0)) : row_scales(2 * r, 2 * r, kLeastGateScale, both);
   to.past = quantize(2 * r, r, scales, tap(0));
-  to.now = quantize(2 * r, r, scales, tap(1));
+  to.now = codes ? coded(codes->now, codes->now_scale, index, 2 * r, r) : quantize(2 * r, r, scales, tap(1));
   for (int i = 0; i < 2 * r; ++i) {
     const std::size_t row = static_cast<std::size_t>(i);
-    to.gate_scale.push_back(static_cast<float>(scales[row] * (i < r ? -kLog2E : -2.0 * kLog2E)));
+    const double exponent = i < r ? -kLog2E : -2.0 * kLog2E;
+    to.gate_scale.push_back(static_cast<float>(scales[row] * exponent));
+    to.now_gate_scale.push_back(static_cast<float>(static_cast<double>(to.now.scale[row]) * exponent));
     to.bias.push_back(
         static_cast<float>((static_cast<double>(from.dilated_bias[row]) + from.latent_bias[row]) / scales[row]));
     for (int j = 0; j < l; ++j) to.latent.push_back(static_cast<float>(from.latent[row * l + j] / scales[row]));
   }
 
   constexpr double kZUnit = 1.0 / kGreatest8;
-  to.residual = quantize_plain(from.residual, r, r, kZUnit);
-  to.skip = quantize_plain(from.skip, s, r, kZUnit);
+  to.residual =
+      codes ? coded(codes->residual, codes->residual_scale, index, r, r) : quantize_plain(from.residual, r, r, kZUnit);
+  to.skip = codes ? coded(codes->skip, codes->skip_scale, index, s, r) : quantize_plain(from.skip, s, r, kZUnit);
   for (int i = 0; i < r; ++i) {
     const std::size_t row = static_cast<std::size_t>(i);
     const double units = std::nearbyint(static_cast<double>(from.residual_bias[row]) / to.residual.scale[row]);
@@ -87,9 +101,33 @@ QuantizedLayer quantize_layer(const LayerWeights& from, const DecoderConfig& con
   return to;
 }
 
+void check(const Codes& codes, const DecoderConfig& config) {
+  const auto matrix = [&](const char* name, const std::vector<std::int8_t>& values, const std::vector<float>& scales,
+                          int rows) {
+    const std::size_t all = static_cast<std::size_t>(config.total_layers()) * rows;
+    if (scales.size() != all || values.size() != all * static_cast<std::size_t>(config.residual_channels))
+      throw std::invalid_argument("codes: " + std::string(name) + ": expected " + std::to_string(all) + " rows of " +
+                                  std::to_string(config.residual_channels) + ", found " +
+                                  std::to_string(scales.size()) + " scales and " + std::to_string(values.size()) +
+                                  " codes");
+    for (const std::int8_t value : values)
+      if (value < -8 || value > 7)
+        throw std::invalid_argument("codes: " + std::string(name) + ": expected -8 to 7, found " +
+                                    std::to_string(value));
+    for (const float scale : scales)
+      if (!(scale > 0.0f && scale < 1e6f))
+        throw std::invalid_argument("codes: " + std::string(name) + ": expected scales above 0, found " +
+                                    std::to_string(scale));
+  };
+  matrix("now", codes.now, codes.now_scale, 2 * config.residual_channels);
+  matrix("residual", codes.residual, codes.residual_scale, config.residual_channels);
+  matrix("skip", codes.skip, codes.skip_scale, config.skip_channels);
+}
+
 }  // namespace
 
-QuantizedDecoder::QuantizedDecoder(DecoderWeights given, const std::vector<float>& ranges) : weights(std::move(given)) {
+QuantizedDecoder::QuantizedDecoder(DecoderWeights given, const std::vector<float>& ranges, const Codes* codes)
+    : weights(std::move(given)), four_bits(codes != nullptr) {
   const DecoderConfig& config = weights.config;
   const int r = config.residual_channels, s = config.skip_channels;
 
@@ -102,9 +140,10 @@ QuantizedDecoder::QuantizedDecoder(DecoderWeights given, const std::vector<float
     if (!std::isfinite(range) || range < 0.0f)
       throw std::invalid_argument("calibration: expected finite numbers from 0 up, found " + std::to_string(range));
 
+  if (codes) check(*codes, config);
   for (int i = 0; i < config.total_layers(); ++i)
     layers.push_back(quantize_layer(weights.layers[static_cast<std::size_t>(i)], config,
-                                    ranges.data() + static_cast<std::size_t>(i) * r));
+                                    ranges.data() + static_cast<std::size_t>(i) * r, codes, i));
   output = quantize_plain(weights.output, s, s, 1.0);
   logits = quantize_plain(weights.logits, kClasses, s, 1.0);
   skip_input = weights.skip_input();
@@ -112,8 +151,10 @@ QuantizedDecoder::QuantizedDecoder(DecoderWeights given, const std::vector<float
 
 std::int64_t QuantizedDecoder::bytes_per_sample() const {
   const std::int64_t r = weights.config.residual_channels, s = weights.config.skip_channels;
-  // Weights of a byte; a scale a row; the input's units; the residual's bias.
-  const std::int64_t gated = 4 * r * r + 4 * 2 * r + 4 * r, mix = (r + s) * (r + 4) + 4 * r;
+  // Weights of a byte, or half of one; a scale a row, in int4 of either tap; the input's units; the residual's bias.
+  const std::int64_t halved = four_bits ? 2 : 1;
+  const std::int64_t gated = 2 * r * r + 2 * r * r / halved + halved * 4 * 2 * r + 4 * r;
+  const std::int64_t mix = (r + s) * (r / halved + 4) + 4 * r;
   const std::int64_t ends = 4 * 3 * (r + s) + s * (s + 8) + kClasses * (s + 8);
   return weights.config.total_layers() * (gated + mix) + ends;
 }

@@ -1,0 +1,121 @@
+// Products of int8 matrices with the inputs of several slots, over vectors of one instruction set. For translation
+// units that have included their `Int8` (see kernels_int8.h); in an unnamed namespace, like everything compiled for one
+// set.
+#pragma once
+
+#include "cpu/kernels_int8.h"
+#include "cpu/vector_math.h"
+
+namespace rtengine {
+namespace {
+
+using Int = Int8::Int;
+constexpr int kPerUnit = kUnitRows / kWidth;  // vectors in a unit
+constexpr int kVectorBytes = 4 * kWidth;      // weights that one dot() takes
+constexpr int kUnitBytes = 4 * kUnitRows;
+
+constexpr int at_most(int a, int b) { return a < b ? a : b; }
+
+// sums [N slots, P planes, V vectors] += V vectors of rows, column group by column group. x [N][P]: bytes with kOffset.
+template <int N, int P, int V>
+RTENGINE_INLINE void add_dots(Int (&sums)[N][P][V], const std::int8_t* w, int group_bytes,
+                              const std::uint8_t* const (&x)[N][P], int columns) {
+  for (int k = 0; k < columns; k += 8) {
+    unroll<2>([&](auto u) RTENGINE_LAMBDA {
+      Int8::Operand operands[N][P];
+      unroll<N>([&](auto n) RTENGINE_LAMBDA {
+        unroll<P>([&](auto p) RTENGINE_LAMBDA {
+          operands[n.value][p.value] = Int8::operand(x[n.value][p.value] + k + 4 * u.value);
+        });
+      });
+      unroll<V>([&](auto v) RTENGINE_LAMBDA {
+        const Int weights = Int8::load(w + u.value * group_bytes + v.value * kVectorBytes);
+        unroll<N>([&](auto n) RTENGINE_LAMBDA {
+          unroll<P>([&](auto p) RTENGINE_LAMBDA {
+            Int& sum = sums[n.value][p.value][v.value];
+            sum = Int8::dot(sum, operands[n.value][p.value], weights);
+          });
+        });
+      });
+    });
+    w += 2 * group_bytes;
+  }
+}
+
+// Calls run(first unit, units in tile, weights) for each tile of a matrix [16 units, columns] of so many bits a weight.
+template <int Bits, class Run>
+RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns, const Run& run) {
+  for (int first = 0, tile = kTileUnits; first < units; first += tile) {
+    while (tile > units - first) tile /= 2;
+    run(first, tile, matrix + static_cast<std::size_t>(first) * kUnitRows * columns * Bits / 8);
+  }
+}
+
+// One tile for N slots. start(n, vector) gives the first value of the lowest plane's sum of a vector of rows,
+// finish(n, vector, sums [P]) takes the results, lowest plane first.
+template <int N, int P, class Start, class Finish>
+RTENGINE_INLINE void run_tile(const std::int8_t* tile, int first, int units, const std::uint8_t* const (&x)[N][P],
+                              int columns, const Start& start, const Finish& finish) {
+  constexpr int kVectors = at_most(Int8::kSums / (N * P) > 0 ? Int8::kSums / (N * P) : 1, 8);
+  const auto part = [&](auto count, int v) RTENGINE_LAMBDA {
+    constexpr int V = decltype(count)::value;
+    const int row_vector = first * kPerUnit + v;
+    Int sums[N][P][V];
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<V>([&](auto i) RTENGINE_LAMBDA {
+        sums[n.value][0][i.value] = start(n.value, row_vector + i.value);
+        unroll<P - 1>([&](auto p) RTENGINE_LAMBDA { sums[n.value][p.value + 1][i.value] = Int8::zero(); });
+      });
+    });
+    add_dots<N, P, V>(sums, tile + v * kVectorBytes, units * kUnitBytes, x, columns);
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<V>([&](auto i) RTENGINE_LAMBDA {
+        Int results[P];
+        unroll<P>([&](auto p) RTENGINE_LAMBDA { results[p.value] = sums[n.value][p.value][i.value]; });
+        finish(n.value, row_vector + i.value, results);
+      });
+    });
+  };
+  const int vectors = units * kPerUnit;
+  int v = 0;
+  for (; vectors - v >= kVectors; v += kVectors) part(Index<kVectors>{}, v);
+  if constexpr (kVectors > 4)
+    if (vectors - v >= 4) part(Index<4>{}, v), v += 4;
+  if constexpr (kVectors > 2)
+    if (vectors - v >= 2) part(Index<2>{}, v), v += 2;
+  if constexpr (kVectors > 1)
+    if (vectors - v >= 1) part(Index<1>{}, v);
+}
+
+// One tile for `count` slots. x(slot, plane) are their inputs.
+template <int P, class Input, class Start, class Finish>
+RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_units, int columns, int count,
+                                  const Input& x, const Start& start, const Finish& finish) {
+  int slot = 0;
+  const auto group = [&](auto slots) RTENGINE_LAMBDA {
+    constexpr int N = decltype(slots)::value;
+    const std::uint8_t* inputs[N][P];
+    unroll<N>([&](auto n) RTENGINE_LAMBDA {
+      unroll<P>([&](auto p) RTENGINE_LAMBDA { inputs[n.value][p.value] = x(slot + n.value, p.value); });
+    });
+    run_tile<N, P>(
+        tile, first, tile_units, inputs, columns, [&](int n, int v) RTENGINE_LAMBDA { return start(slot + n, v); },
+        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(slot + n, v, sums); });
+    slot += N;
+  };
+  while (count - slot >= 4) group(Index<4>{});
+  if (count - slot >= 2) group(Index<2>{});
+  if (count - slot >= 1) group(Index<1>{});
+}
+
+// A whole matrix for `count` slots: each tile for all of them before the next is read.
+template <int P, class Input, class Start, class Finish>
+RTENGINE_INLINE void product(const std::int8_t* matrix, int units, int columns, int count, const Input& x,
+                             const Start& start, const Finish& finish) {
+  each_tile<8>(matrix, units, columns, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
+    tile_product<P>(tile, first, tile_units, columns, count, x, start, finish);
+  });
+}
+
+}  // namespace
+}  // namespace rtengine

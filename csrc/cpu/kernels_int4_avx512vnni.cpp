@@ -1,0 +1,13 @@
+// The int4 kernels for AVX-512 with VNNI.
+#if defined(__x86_64__) || defined(_M_X64)
+#include "cpu/int8_avx512vnni.h"
+//
+#include "cpu/weights_nibbles.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kAvx512VnniInt4Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step,
+                                                sample,        most_probable};
+}
+#endif

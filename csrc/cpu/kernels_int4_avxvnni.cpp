@@ -1,0 +1,17 @@
+// The int4 kernels for AVX-VNNI: the loops of AVX2 with a single instruction for a dot product.
+#if defined(__x86_64__) || defined(_M_X64)
+#define RTENGINE_AVXVNNI
+#ifndef RTENGINE_DPBUSD
+#define RTENGINE_DPBUSD _mm256_dpbusd_avx_epi32
+#endif
+#include "cpu/int8_avx2.h"
+//
+#include "cpu/weights_nibbles.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kAvxVnniInt4Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step,
+                                             sample,        most_probable};
+}
+#endif

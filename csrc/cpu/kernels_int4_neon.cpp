@@ -1,0 +1,12 @@
+// The int4 kernels for NEON as every processor of this architecture has it.
+#if defined(__aarch64__) || defined(_M_ARM64)
+#include "cpu/int8_neon.h"
+//
+#include "cpu/weights_nibbles.h"
+//
+#include "cpu/kernels_int8_vector.h"
+
+namespace rtengine {
+extern const Int8Kernels kNeonInt4Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step, sample, most_probable};
+}
+#endif
