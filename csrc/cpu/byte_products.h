@@ -15,6 +15,7 @@ constexpr int kVectorBytes = 4 * kWidth;      // weights that one dot() takes
 constexpr int kUnitBytes = 4 * kUnitRows;
 
 constexpr int at_most(int a, int b) { return a < b ? a : b; }
+constexpr int at_least(int a, int b) { return a > b ? a : b; }
 
 // sums [N slots, P planes, V vectors] += V vectors of rows, column group by column group. x [N][P]: bytes with kOffset.
 template <int N, int P, int V>

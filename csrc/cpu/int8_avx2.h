@@ -31,6 +31,8 @@ struct Int8Lanes {
   static Int min(Int a, Int b) { return _mm256_min_epi32(a, b); }
   static Int max(Int a, Int b) { return _mm256_max_epi32(a, b); }
   static __m256 to_float(Int x) { return _mm256_cvtepi32_ps(x); }
+  static Int bits(__m256 x) { return _mm256_castps_si256(x); }
+  static __m256 from_bits(Int x) { return _mm256_castsi256_ps(x); }
   static Int round(__m256 x) { return _mm256_cvtps_epi32(x); }
   static void store_bytes(std::uint8_t* to, Int x) {  // the lowest byte of each lane
     const Int lowest = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //

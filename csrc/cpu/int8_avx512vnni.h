@@ -70,6 +70,8 @@ struct Int8 {
   static Int min(Int a, Int b) { return _mm512_min_epi32(a, b); }
   static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
   static __m512 to_float(Int x) { return _mm512_cvtepi32_ps(x); }
+  static Int bits(__m512 x) { return _mm512_castps_si512(x); }
+  static __m512 from_bits(Int x) { return _mm512_castsi512_ps(x); }
   static Int round(__m512 x) { return _mm512_cvtps_epi32(x); }
   static void store_bytes(std::uint8_t* to, Int x) {  // the lowest byte of each lane
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));

@@ -32,6 +32,8 @@ struct Int8 {
   static Int min(Int a, Int b) { return vminq_s32(a, b); }
   static Int max(Int a, Int b) { return vmaxq_s32(a, b); }
   static float32x4_t to_float(Int x) { return vcvtq_f32_s32(x); }
+  static Int bits(float32x4_t x) { return vreinterpretq_s32_f32(x); }
+  static float32x4_t from_bits(Int x) { return vreinterpretq_f32_s32(x); }
   static Int round(float32x4_t x) { return vcvtnq_s32_f32(x); }
   static void store_bytes(std::uint8_t* to, Int x) {  // the lowest byte of each lane
     const int16x4_t halves = vmovn_s32(x);

@@ -28,6 +28,7 @@ inline constexpr int kUnitRows = 16;
 inline constexpr int kTileUnits = 8;
 inline constexpr int kGreatest8 = 127;
 inline constexpr int kGreatest16 = 32512;  // 127 * 256: both planes of a 16-bit input stay in [-128, 127]
+inline constexpr int kMostSlots = 8;       // in one step
 inline constexpr int kAheadSamples = 16;   // most samples whose past taps are computed at once
 
 // What a sample reads of a layer lies in memory in the order of these fields, layer after layer: one stream. The skip

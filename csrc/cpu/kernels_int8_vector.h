@@ -7,67 +7,26 @@
 // which reuse their weights for up to 16 samples and hardly load anything, ride in the loops of the 1x1 products.
 #pragma once
 
+#include "cpu/layer_step.h"
 #include "cpu/past_taps.h"
-#include "cpu/vector_math.h"
 
 namespace rtengine {
 namespace {
 
 static_assert(Int8::kWidth == kWidth);
 
-// Brings `units` units of 16 words in, ahead of their use after a long loop.
-RTENGINE_INLINE void prefetch(const void* from, int units) {
-  const char* line = static_cast<const char*>(from);
-  for (int i = 0; i < units; ++i) RTENGINE_PREFETCH(line + i * kUnitBytes);
-}
-
-RTENGINE_INLINE Float clamp(Float x, float limit) {  // NaN becomes -limit
-  return Simd::min(Simd::max(x, Simd::broadcast(-limit)), Simd::broadcast(limit));
-}
-
-// A 16-bit number as two signed bytes, 256 high + low, with the kernel's offset.
-RTENGINE_INLINE void store_planes(std::uint8_t* high, std::uint8_t* low, Int x) {
-  const Int offset = Int8::broadcast(Int8::kOffset);
-  Int8::store_bytes(high, Int8::add(Int8::template shift_right<8>(Int8::add(x, Int8::broadcast(128))), offset));
-  Int8::store_bytes(low, Int8::add(x, offset));
-}
-
-RTENGINE_INLINE std::uint8_t* current_input(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m) {
-  const std::size_t place = m.position & static_cast<unsigned>(layer.dilation - 1);
-  return m.histories + layer.history + place * static_cast<unsigned>(d.r);
-}
-
-// Whether the current taps take their input as it stands in the history.
-constexpr bool kSharedInput = Weights::kInputOffset == Int8::kOffset;
-
-// One vector of a layer's input, into its place in the layer's history.
-RTENGINE_INLINE void take_input(const Int8Slot& m, const float* to_units, std::uint8_t* place, int v, Float x) {
-  const Float units = clamp(Simd::multiply(x, Simd::load(to_units + v * kWidth)), kGreatest8);
-  const Int rounded = Int8::round(units);
-  Int8::store_bytes(place + v * kWidth, Int8::add(rounded, Int8::broadcast(Int8::kOffset)));
-  if constexpr (!kSharedInput) Int8::store_bytes(m.current + v * kWidth, rounded);
-}
-
-RTENGINE_INLINE LayerInput now_input(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m) {
-  return {kSharedInput ? current_input(d, layer, m) : m.current, m.sums + 2};
-}
-
-RTENGINE_INLINE LayerInput gated_input(const Int8Decoder& d, const Int8Slot& m, int layer) {
-  return {m.z + (layer & 1) * d.r, m.sums + (layer & 1)};
-}
-
-// One tile of N units of the 1x1 products of one slot, and beside it as many sums of the past taps: those of U units
-// from `unit` on, for N / U samples from `sample` on.
-template <int N, int U, class Between, class Finish>
-RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, LayerInput z, const PastPart& part, int unit, int sample,
-                                   const Between& between, const Finish& finish) {
+// One tile of N units of a layer's products of one slot, and beside it sums of the past taps: those of U units from
+// `unit` on, for K samples from `sample` on. between(quarter) comes after each quarter of the columns. The tile is
+// finished first: the sums of the past taps may take the place of those that it needs.
+template <int N, int U, int K, class Between, class Finish>
+RTENGINE_INLINE void tile_beside_past(const std::int8_t* tile, LayerInput input, const PastPart& part, int unit,
+                                      int sample, const Between& between, const Finish& finish) {
   static_assert(kPerUnit == 1 || !Int8::kFused);
-  constexpr int K = N / U;
   const std::size_t unit_bytes = static_cast<std::size_t>(part.r) / 4 * kUnitBytes;
   const std::int8_t* w = part.weights + static_cast<unsigned>(unit) * unit_bytes;
   const std::uint8_t* x[K];
   unroll<K>([&](auto k) RTENGINE_LAMBDA { x[k.value] = part.input(sample + k.value); });
-  Weights::Tile<N> sums(tile, z);
+  Weights::Tile<N> sums(tile, input);
   Int past[K][U];
   unroll<U>([&](auto u) RTENGINE_LAMBDA {
     const Int base = Int8::load(part.base + (unit + u.value) * kUnitRows);
@@ -79,49 +38,34 @@ RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, LayerInput z, const 
       unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
       sums.add_group();
       unroll<K>([&](auto k) RTENGINE_LAMBDA {
-        const Int8::Operand input = Int8::operand(x[k.value] + j);
+        const Int8::Operand operand = Int8::operand(x[k.value] + j);
         unroll<U>([&](auto u) RTENGINE_LAMBDA {
-          past[k.value][u.value] = Int8::dot(past[k.value][u.value], input, weights[u.value]);
+          past[k.value][u.value] = Int8::dot(past[k.value][u.value], operand, weights[u.value]);
         });
       });
       w += kUnitBytes;
     }
     between(quarter);
   }
+  sums.finish(finish);
   unroll<K>([&](auto k) RTENGINE_LAMBDA {
     std::int32_t* row = part.sums_of(sample + k.value);
     unroll<U>([&](auto u) RTENGINE_LAMBDA { Int8::store(row + (unit + u.value) * kUnitRows, past[k.value][u.value]); });
   });
-  sums.finish(finish);
 }
 
-// The same, beginning with the `first`-th of all pairs of a unit and a sample that this sample's part has.
-template <int N, class Between, class Finish>
-RTENGINE_INLINE void mix_with_past(const std::int8_t* tile, LayerInput z, const PastPart& part, int first,
-                                   const Between& between, const Finish& finish) {
+// The same with `Pairs` of all pairs of a unit and a sample that this sample's part has, from the `first` on.
+template <int N, int Pairs, class Between, class Finish>
+RTENGINE_INLINE void tile_beside_past(const std::int8_t* tile, LayerInput input, const PastPart& part, int first,
+                                      const Between& between, const Finish& finish) {
   const int pair = part.turn * (2 * part.r / kUnitRows) + first;
   const int unit = pair >> part.samples_log2, sample = pair & (part.samples - 1);
-  if (part.samples >= N)
-    mix_with_past<N, 1>(tile, z, part, unit, sample, between, finish);
-  else if (part.samples == 4)
-    mix_with_past<N, (N > 4 ? N / 4 : 1)>(tile, z, part, unit, sample, between, finish);
+  if (part.samples >= Pairs)
+    tile_beside_past<N, 1, Pairs>(tile, input, part, unit, sample, between, finish);
   else if (part.samples == 2)
-    mix_with_past<N, N / 2>(tile, z, part, unit, sample, between, finish);
+    tile_beside_past<N, at_least(Pairs / 2, 1), at_most(Pairs, 2)>(tile, input, part, unit, sample, between, finish);
   else
-    mix_with_past<N, N>(tile, z, part, unit, sample, between, finish);
-}
-
-// The products of one tile of 8 units of the current taps with x, and between(quarter) after each quarter of the
-// columns.
-template <class Between, class Finish>
-RTENGINE_INLINE void now_tile(const std::int8_t* tile, LayerInput x, int columns, const Between& between,
-                              const Finish& finish) {
-  Weights::Tile<kTileUnits> sums(tile, x);
-  for (int quarter = 0; quarter < 4; ++quarter) {
-    for (int j = 0; j < columns / 4; j += 4) sums.add_group();
-    between(quarter);
-  }
-  sums.finish(finish);
+    tile_beside_past<N, Pairs, 1>(tile, input, part, unit, sample, between, finish);
 }
 
 // Conditioning as a start of the integer sums: `columns` of latent [L, 16 units] with bias, rounded.
@@ -144,16 +88,11 @@ void begin_hop(const Int8Decoder& d, Int8Slot& m) noexcept {
     Simd::store(m.output_conditioning + v * kWidth, conditioned(d.output_latent, d.output_bias, d.s, v));
 }
 
-// z of the channels whose gates and contents are `units` units from `first_unit` on.
-RTENGINE_INLINE void gate_rows(const Int8Slot& m, int z_offset, int first_unit, int units) {
-  for (int u = first_unit; u < first_unit + units; u += 2)
-    for (int i = 0; i < kPerUnit; ++i) {
-      const float* pair = m.gated + u * kUnitRows + i * kWidth;
-      const Float z = gate(Simd::load(pair), Simd::load(pair + kUnitRows));
-      const Int rounded = Int8::round(Simd::multiply(z, Simd::broadcast(static_cast<float>(kGreatest8))));
-      Int8::store_bytes(m.z + z_offset + u / 2 * kUnitRows + i * kWidth,
-                        Int8::add(rounded, Int8::broadcast(Weights::kInputOffset)));
-    }
+// A 16-bit number as two signed bytes, 256 high + low, with the kernel's offset.
+RTENGINE_INLINE void store_planes(std::uint8_t* high, std::uint8_t* low, Int x) {
+  const Int offset = Int8::broadcast(Int8::kOffset);
+  Int8::store_bytes(high, Int8::add(Int8::template shift_right<8>(Int8::add(x, Int8::broadcast(128))), offset));
+  Int8::store_bytes(low, Int8::add(x, offset));
 }
 
 RTENGINE_INLINE float most_of(Float x) {
@@ -168,7 +107,7 @@ RTENGINE_INLINE float most_of(Float x) {
 template <class Input, class Finish>
 RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& output, int units, Int8Slot* const* slots,
                                     int count, const Input& input, const Finish& finish) {
-  float unit[8];
+  float unit[kMostSlots];
   constexpr float kLeast = 1e-20f;  // an input of zeros alone has a scale too
   for (int n = 0; n < count; ++n) {
     const Int8Slot& m = *slots[n];
@@ -193,139 +132,119 @@ RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& outp
       });
 }
 
-void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept {
-  const int units = 2 * d.r / kUnitRows, vectors = d.r / kWidth;
-  for (int n = 0; n < count; ++n) {
-    const Int8Slot& m = *slots[n];
-    const Float x2 = Simd::broadcast(older[n]), x1 = Simd::broadcast(newer[n]);
-    const auto affine = [&](const float* a, const float* b, const float* bias, int i) RTENGINE_LAMBDA {
-      const Float sum = Simd::multiply_add(Simd::load(a + i), x2, Simd::load(bias + i));
-      return Simd::multiply_add(Simd::load(b + i), x1, sum);
-    };
-    for (int v = 0; v < vectors; ++v) {
-      const Float x = affine(d.input_older, d.input_newer, d.input_bias, v * kWidth);
-      Simd::store(m.x + v * kWidth, x);
-      take_input(m, d.first_units, current_input(d, d.layers[0], m), v, x);
-    }
-    Weights::note_sum(now_input(d, d.layers[0], m).bytes, d.r, m.sums + 2);
-    for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
-  }
+// Layer i of one slot of 128 channels with the past taps beside its products. What ends a product is a long chain of
+// dependent operations, so it is spread over the loop of the next product that does not wait for it: gates of the first
+// tile in the second, of the second in the first half of the skip product, the next layer's input in the second half.
+RTENGINE_INLINE void fused_layer(const Int8Decoder& d, int i, const Int8Slot& m) {
+  constexpr int kChannels = 128, kRowBytes = kChannels * Weights::kBits / 8;
+  const LayerStep layer(d, i, m);
+  const PastPart part(d, d.layers[i], m);
+  const std::int8_t *now = d.layers[i].now, *mix = d.layers[i].mix;
+  std::int32_t residual[kChannels];
+  layer.prefetch(0, 16);
+  Weights::Tile<8> first(now, layer.x);  // no past taps yet: they might take the place of the second tile's
+  for (int j = 0; j < kChannels; j += 4) first.add_group();
+  first.finish([&](int v, Int sum) RTENGINE_LAMBDA { layer.finish_now(v, sum); });
+  tile_beside_past<8, 4>(
+      now + 128 * kRowBytes, layer.x, part, 12, [&](int quarter) RTENGINE_LAMBDA { layer.gate_units(2 * quarter, 2); },
+      [&](int v, Int sum) RTENGINE_LAMBDA { layer.finish_now(8 + v, sum); });
+  tile_beside_past<4, 4>(
+      mix, layer.z_before, part, 0, [&](int quarter) RTENGINE_LAMBDA { layer.gate_units(8 + 2 * quarter, 2); },
+      [&](int v, Int sum) RTENGINE_LAMBDA { layer.finish_skip(v, 0, 0, sum); });
+  layer.note_z();
+  tile_beside_past<8, 4>(
+      mix + 64 * kRowBytes, layer.z, part, 4, [](int) RTENGINE_LAMBDA {},
+      [&](int v, Int sum) RTENGINE_LAMBDA { Int8::store(residual + v * kWidth, sum); });
+  tile_beside_past<4, 4>(
+      mix + 192 * kRowBytes, layer.z_before, part, 8,
+      [&](int quarter) RTENGINE_LAMBDA {
+        for (int v = 2 * quarter; v < 2 * quarter + 2; ++v)
+          layer.finish_residual(v, 64, Int8::load(residual + v * kWidth));
+      },
+      [&](int v, Int sum) RTENGINE_LAMBDA { layer.finish_skip(v, 192, 64, sum); });
+  layer.note_next();
+}
 
+// A matrix of the layers for `count` slots: each tile for all of them before the next is read.
+template <class Input, class Finish>
+RTENGINE_INLINE void layer_product(const Int8Decoder& d, const std::int8_t* matrix, int rows, int count,
+                                   const Input& input, const Finish& finish) {
+  each_tile<Weights::kBits>(matrix, rows / kUnitRows, d.r,
+                            [&](int first, int units, const std::int8_t* tile) RTENGINE_LAMBDA {
+                              Weights::tile_product(tile, first, units, d.r, count, input, finish);
+                            });
+}
+
+// Layer i of any number of slots and channels.
+RTENGINE_INLINE void plain_layer(const Int8Decoder& d, int i, Int8Slot* const* slots, int count) {
+  LayerStep steps[kMostSlots];
+  for (int n = 0; n < count; ++n) steps[n] = LayerStep(d, i, *slots[n]);
+  const Int8Layer& layer = d.layers[i];
+  const MixRows rows = mix_rows(d, i);
+  each_tile<Weights::kBits>(layer.now, 2 * d.r / kUnitRows, d.r,
+                            [&](int first, int units, const std::int8_t* tile) RTENGINE_LAMBDA {
+                              for (int n = 0; n < count; ++n) steps[n].prefetch(first, units);
+                              Weights::tile_product(
+                                  tile, first, units, d.r, count, [&](int n) RTENGINE_LAMBDA { return steps[n].x; },
+                                  [&](int n, int v, Int sum) RTENGINE_LAMBDA { steps[n].finish_now(v, sum); });
+                              for (int n = 0; n < count; ++n) steps[n].gate_units(first, units);
+                            });
+  for (int n = 0; n < count; ++n) steps[n].note_z();
+
+  const auto mix_row = [&](int row) RTENGINE_LAMBDA {
+    return layer.mix + static_cast<std::ptrdiff_t>(row) * d.r * Weights::kBits / 8;
+  };
+  const auto skip_part = [&](int row, int channel, int row_count) RTENGINE_LAMBDA {
+    layer_product(
+        d, mix_row(row), row_count, count, [&](int n) RTENGINE_LAMBDA { return steps[n].z_before; },
+        [&](int n, int v, Int sum) RTENGINE_LAMBDA { steps[n].finish_skip(v, row, channel, sum); });
+  };
+  skip_part(0, 0, rows.skip_before);
+  layer_product(
+      d, mix_row(rows.skip_before), rows.residual, count, [&](int n) RTENGINE_LAMBDA { return steps[n].z; },
+      [&](int n, int v, Int sum) RTENGINE_LAMBDA { steps[n].finish_residual(v, rows.skip_before, sum); });
+  skip_part(rows.skip_before + rows.residual, rows.skip_before, rows.skip_after);
+  for (int n = 0; n < count; ++n) {
+    steps[n].note_next();
+    add_past(PastPart(d, layer, *slots[n]));
+  }
+}
+
+// The network's input convolution: the first layer's input, and what the skip sum starts from.
+RTENGINE_INLINE void take_sample(const Int8Decoder& d, const Int8Slot& m, float older, float newer) {
+  const Float x2 = Simd::broadcast(older), x1 = Simd::broadcast(newer);
+  const auto affine = [&](const float* a, const float* b, const float* bias, int i) RTENGINE_LAMBDA {
+    const Float sum = Simd::multiply_add(Simd::load(a + i), x2, Simd::load(bias + i));
+    return Simd::multiply_add(Simd::load(b + i), x1, sum);
+  };
+  const InputPlace place(d, 0, m);
+  for (int v = 0; v < d.r / kWidth; ++v) {
+    const Float x = affine(d.input_older, d.input_newer, d.input_bias, v * kWidth);
+    Simd::store(m.x + v * kWidth, x);
+    place.take(v, x, d.first_units);
+  }
+  place.note_sum(d.r);
+  for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
+}
+
+void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept {
+  for (int n = 0; n < count; ++n) take_sample(d, *slots[n], older[n], newer[n]);
+  const bool fused = Int8::kFused && count == 1 && d.r == 128 && d.s == 128;
   for (int i = 0; i < d.layer_count; ++i) {
-    const Int8Layer& layer = d.layers[i];
-    const auto past_row = [&](const Int8Slot& m) RTENGINE_LAMBDA {
-      const std::size_t place = m.position & static_cast<unsigned>(layer.ahead - 1);
-      return m.past_sums + layer.past_sums + place * 2 * static_cast<unsigned>(d.r);
-    };
-    const MixRows rows = mix_rows(d, i);
-    const auto mix_row = [&](int row) RTENGINE_LAMBDA {
-      return layer.mix + static_cast<std::ptrdiff_t>(row) * d.r * Weights::kBits / 8;
-    };
-    const auto finish_residual = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
-      const int row = rows.skip_before + v * kWidth;
-      const Float value = Int8::to_float(Int8::add(sum, Int8::load(layer.mix_base + row)));
-      const Float x = Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(m.x + v * kWidth));
-      Simd::store(m.x + v * kWidth, x);
-      take_input(m, layer.next_units, current_input(d, d.layers[i + 1], m), v, x);
-    };
-    const auto finish_skip = [&](const Int8Slot& m, int v, int offset, Int sum) RTENGINE_LAMBDA {
-      const int row = offset + v * kWidth;
-      const Float value = Int8::to_float(Int8::add(sum, Int8::load(layer.mix_base + row)));
-      float* skip = m.skip + (row < rows.skip_before ? row : row - rows.residual);
-      Simd::store(skip, Simd::multiply_add(value, Simd::load(layer.mix_scale + row), Simd::load(skip)));
-    };
-    const int after_residual = rows.skip_before + rows.residual;
-    const auto finish_now = [&](const Int8Slot& m, int v, Int sum) RTENGINE_LAMBDA {
-      const Int base = Int8::load(m.base + i * 2 * d.r + v * kWidth);
-      const Int rest = Int8::add(base, Int8::load(past_row(m) + v * kWidth));
-      Simd::store(m.gated + v * kWidth, Weights::preactivation(sum, rest, layer, v * kWidth));
-    };
-    // What ends a product is a long chain of dependent operations, so it is spread over the loop of the next product
-    // that does not wait for it: gates of the first tile in the second, of the second in the first half of the skip
-    // product, the next layer's input in the second half.
-    if constexpr (Int8::kFused) {
-      if (count == 1 && d.r == 128 && d.s == 128 && i > 0 && rows.residual > 0) {
-        const Int8Slot& m = *slots[0];
-        const PastPart part(d, layer, m);
-        const int z_now = (i & 1) * d.r;
-        const LayerInput x = now_input(d, layer, m), z = gated_input(d, m, i), z_before = gated_input(d, m, i - 1);
-        std::int32_t residual[128];
-        const auto nothing = [](int) RTENGINE_LAMBDA {};
-        prefetch(past_row(m), 16);
-        prefetch(m.base + i * 2 * d.r, 16);
-        now_tile(layer.now, x, 128, nothing, [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, v, sum); });
-        now_tile(
-            layer.now + 128 * 128 * Weights::kBits / 8, x, 128,
-            [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 2 * quarter, 2); },
-            [&](int v, Int sum) RTENGINE_LAMBDA { finish_now(m, 8 + v, sum); });
-        mix_with_past<4>(
-            mix_row(0), z_before, part, 8,
-            [&](int quarter) RTENGINE_LAMBDA { gate_rows(m, z_now, 8 + 2 * quarter, 2); },
-            [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 0, sum); });
-        Weights::note_sum(z.bytes, 128, m.sums + (i & 1));
-        mix_with_past<8>(mix_row(64), z, part, 0, nothing,
-                         [&](int v, Int sum) RTENGINE_LAMBDA { Int8::store(residual + v * kWidth, sum); });
-        mix_with_past<4>(
-            mix_row(192), z_before, part, 12,
-            [&](int quarter) RTENGINE_LAMBDA {
-              finish_residual(m, 2 * quarter, Int8::load(residual + 2 * quarter * kWidth));
-              finish_residual(m, 2 * quarter + 1, Int8::load(residual + (2 * quarter + 1) * kWidth));
-            },
-            [&](int v, Int sum) RTENGINE_LAMBDA { finish_skip(m, v, 192, sum); });
-        Weights::note_sum(now_input(d, d.layers[i + 1], m).bytes, 128, m.sums + 2);
+    if constexpr (Int8::kFused)
+      if (fused && i > 0 && i + 1 < d.layer_count) {
+        fused_layer(d, i, *slots[0]);
         continue;
       }
-    }
-    const auto layer_product = [&](const std::int8_t* matrix, int row_count, const auto& input,
-                                   const auto& finish) RTENGINE_LAMBDA {
-      each_tile<Weights::kBits>(matrix, row_count / kUnitRows, d.r,
-                                [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-                                  Weights::tile_product(tile, first, tile_units, d.r, count, input, finish);
-                                });
-    };
-    each_tile<Weights::kBits>(layer.now, units, d.r,
-                              [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-                                for (int n = 0; n < count; ++n) {
-                                  prefetch(past_row(*slots[n]) + first * kUnitRows, tile_units);
-                                  prefetch(slots[n]->base + i * 2 * d.r + first * kUnitRows, tile_units);
-                                }
-                                Weights::tile_product(
-                                    tile, first, tile_units, d.r, count,
-                                    [&](int n) RTENGINE_LAMBDA { return now_input(d, layer, *slots[n]); },
-                                    [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_now(*slots[n], v, sum); });
-                                for (int n = 0; n < count; ++n) gate_rows(*slots[n], (i & 1) * d.r, first, tile_units);
-                              });
-    for (int n = 0; n < count; ++n)
-      Weights::note_sum(gated_input(d, *slots[n], i).bytes, d.r, slots[n]->sums + (i & 1));
-
-    const auto skip_part = [&](int offset, int row_count) RTENGINE_LAMBDA {
-      layer_product(
-          mix_row(offset), row_count, [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], i - 1); },
-          [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_skip(*slots[n], v, offset, sum); });
-    };
-    skip_part(0, rows.skip_before);
-    layer_product(
-        mix_row(rows.skip_before), rows.residual, [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], i); },
-        [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish_residual(*slots[n], v, sum); });
-    skip_part(after_residual, rows.skip_after);
-    for (int n = 0; n < count; ++n) {
-      if (i + 1 < d.layer_count)
-        Weights::note_sum(now_input(d, d.layers[i + 1], *slots[n]).bytes, d.r, slots[n]->sums + 2);
-      add_past(PastPart(d, layer, *slots[n]));
-    }
+    plain_layer(d, i, slots, count);
   }
 
-  each_tile<Weights::kBits>(
-      d.last_skip, d.s / kUnitRows, d.r, [&](int first, int tile_units, const std::int8_t* tile) RTENGINE_LAMBDA {
-        Weights::tile_product(
-            tile, first, tile_units, d.r, count,
-            [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], d.layer_count - 1); },
-            [&](int n, int v, Int sum) RTENGINE_LAMBDA {
-              float* skip = slots[n]->skip + v * kWidth;
-              const Float value = Int8::to_float(Int8::add(sum, Int8::load(d.last_skip_base + v * kWidth)));
-              Simd::store(skip,
-                          Simd::multiply_add(value, Simd::load(d.last_skip_scale + v * kWidth), Simd::load(skip)));
-            });
+  layer_product(
+      d, d.last_skip, d.s, count, [&](int n) RTENGINE_LAMBDA { return gated_input(d, *slots[n], d.layer_count - 1); },
+      [&](int n, int v, Int sum) RTENGINE_LAMBDA {
+        float* skip = slots[n]->skip + v * kWidth;
+        const Float value = Int8::to_float(Int8::add(sum, Int8::load(d.last_skip_base + v * kWidth)));
+        Simd::store(skip, Simd::multiply_add(value, Simd::load(d.last_skip_scale + v * kWidth), Simd::load(skip)));
       });
   const auto relu = [&](Float x) RTENGINE_LAMBDA { return Simd::max(x, Simd::zero()); };
   for (int n = 0; n < count; ++n)

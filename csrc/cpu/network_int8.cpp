@@ -90,6 +90,7 @@ class PackedInt8 {
         const Row row = gated(from.now, j);
         return row.matrix ? from.gate_scale[row.row] : 0.0f;
       });
+      to.now_scale = to.scale;
       if (four_bits_)
         to.now_scale = vector<float>(2 * r, 2 * r, [&](int j) {
           const Row row = gated(from.now, j);
@@ -282,8 +283,7 @@ class Int8Network final : public Network {
   }
 
   void step_together(Network* const* networks, int count, const float* older, const float* newer) noexcept override {
-    constexpr int kMost = 8;
-    Int8Slot* slots[kMost];
+    Int8Slot* slots[kMostSlots];
     for (int i = 0; i < count; ++i) slots[i] = &static_cast<Int8Network*>(networks[i])->slot_;
     weights_->kernels.step(weights_->decoder, slots, count, older, newer);
   }

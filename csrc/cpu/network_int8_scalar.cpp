@@ -28,10 +28,18 @@ float exp2(float x) {
   return std::ldexp(std::fma(std::fma(top, r2, low), r, 1.0f), static_cast<int>(whole));
 }
 
-// sigmoid(a) tanh(b) from -log2(e) a and -2 log2(e) b.
+// 2^x as in layer_step.h.
+float coarse_exp2(float x) {
+  const float whole = std::nearbyint(x), r = x - whole;
+  const float high = std::fma(0.05500895f, r, 0.24221101f);
+  return std::ldexp(std::fma(std::fma(high, r, 0.6932829f), r, 1.0f), static_cast<int>(whole));
+}
+
+// sigmoid(a) tanh(b), times kGreatest8, from -log2(e) a and -2 log2(e) b.
 float gate(float a, float b) {
-  const float u = exp2(std::max(std::min(a, 60.0f), -60.0f)), v = exp2(std::max(std::min(b, 60.0f), -60.0f));
-  return (1.0f - v) / ((1.0f + u) * (1.0f + v));
+  const float u = coarse_exp2(std::max(std::min(a, 60.0f), -60.0f));
+  const float v = coarse_exp2(std::max(std::min(b, 60.0f), -60.0f));
+  return (1.0f - v) * static_cast<float>(kGreatest8) / ((1.0f + u) * (1.0f + v));
 }
 
 std::int32_t dot(const QuantizedMatrix& m, int row, const std::int32_t* x) {
@@ -101,8 +109,7 @@ class ScalarInt8Network final : public Network {
         return std::fma(static_cast<float>(now), layer.now_gate_scale[size(row)],
                         static_cast<float>(rest) * layer.gate_scale[size(row)]);
       };
-      for (int j = 0; j < r_; ++j)
-        z_[size(j)] = rounded(gate(gated(j), gated(r_ + j)) * static_cast<float>(kGreatest8));
+      for (int j = 0; j < r_; ++j) z_[size(j)] = rounded(gate(gated(j), gated(r_ + j)));
       std::copy_n(units_.begin(), x_.size(), past);  // only now: the ring holds exactly the last `dilation` inputs
 
       for (int j = 0; j < r_; ++j) {

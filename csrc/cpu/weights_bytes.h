@@ -51,8 +51,8 @@ struct Weights {
   static RTENGINE_INLINE void note_sum(const std::uint8_t*, int, std::int32_t*) {}
 
   // What a gate or content is before it: sums of both taps and conditioning, of which there is one scale.
-  static RTENGINE_INLINE Float preactivation(Int now, Int rest, const Int8Layer& layer, int row) {
-    return Simd::multiply(Int8::to_float(Int8::add(now, rest)), Simd::load(layer.scale + row));
+  static RTENGINE_INLINE Float preactivation(Int now, Int rest, const float* scale, const float*) {
+    return Simd::multiply(Int8::to_float(Int8::add(now, rest)), Simd::load(scale));
   }
 };
 

@@ -67,9 +67,9 @@ struct Weights {
   }
 
   // The current taps have scales of their own.
-  static RTENGINE_INLINE Float preactivation(Int now, Int rest, const Int8Layer& layer, int row) {
-    const Float past = Simd::multiply(Int8::to_float(rest), Simd::load(layer.scale + row));
-    return Simd::multiply_add(Int8::to_float(now), Simd::load(layer.now_scale + row), past);
+  static RTENGINE_INLINE Float preactivation(Int now, Int rest, const float* scale, const float* now_scale) {
+    const Float past = Simd::multiply(Int8::to_float(rest), Simd::load(scale));
+    return Simd::multiply_add(Int8::to_float(now), Simd::load(now_scale), past);
   }
 
  private:
