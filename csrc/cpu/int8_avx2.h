@@ -111,6 +111,9 @@ struct Int8 : Int8Lanes {
     void add(PairOperand x, Halves weights) {
       upper_pairs = _mm256_add_epi16(upper_pairs, _mm256_maddubs_epi16(weights.upper, x));
       lower_pairs = _mm256_add_epi16(lower_pairs, _mm256_maddubs_epi16(weights.lower, x));
+#if defined(__GNUC__)
+      __asm__("" : "+x"(upper_pairs), "+x"(lower_pairs));  // GCC would add up in a tree, whose leaves fill the stack
+#endif
     }
     void fold() {
       upper_sums = _mm256_add_epi32(upper_sums, widened(upper_pairs));

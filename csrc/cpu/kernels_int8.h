@@ -1,4 +1,5 @@
-// What the int8 kernels work on: plain pointers into packed weights and one slot's memory, as kernels.h has for floats.
+// What the integer kernels (int8 and int4) work on: plain pointers into packed weights and one slot's memory, as
+// kernels.h has for floats.
 //
 // Numbers. Weights are int8 with a scale a row. z, bounded by 1, is int8: round(127 z). An input x of a dilated
 // convolution is int8 too: a channel's greatest magnitude, measured in float32 (the calibration), is 127, and what goes
@@ -6,17 +7,24 @@
 //
 //   gate and content = scale * (dot(now, x[t]) + dot(past, x[t - d]) + base)
 //
-// with latent and biases in `base`. The residual stream from layer to layer and the skip sum stay float32. Every sum of
-// integers is exact: the kernels of all instruction sets, whatever the order of their additions, have the same bits.
+// with latent and biases in `base`. In int4 the weights that every sample reads (current taps, residual, skip) are codes
+// from -8 to 7, and the current taps have a scale of their own:
 //
-// R, S, L: residual, skip and latent channels, R and S padded to a multiple of 16. A unit is [16 rows, 4 columns] of a
-// matrix in 64 bytes, on every instruction set. A matrix is cut into tiles of 8, 4, 2 or 1 units of rows, largest
-// first; a tile is stored by groups of 4 columns. The 2R rows of a gated convolution are interleaved by units: gate 0,
-// content 0, gate 1, ... and scaled by -log2(e) and -2 log2(e), as in kernels.h.
+//   gate and content = now_scale * dot(now, x[t]) + scale * (dot(past, x[t - d]) + base)
+//
+// The residual stream from layer to layer and the skip sum stay float32. Every sum of integers is exact: the kernels of
+// all instruction sets, whatever the order of their additions, have the same bits.
+//
+// R, S, L: residual, skip and latent channels, R and S padded to a multiple of 16 (int4: 32). A unit is [16 rows, 4
+// columns] of a matrix in 64 bytes, on every instruction set. A matrix is cut into tiles of 8, 4, 2 or 1 units of rows,
+// largest first; a tile is stored by groups of 4 columns. The 2R rows of a gated convolution are interleaved by units:
+// gate 0, content 0, gate 1, ... and scaled by -log2(e) and -2 log2(e), as in kernels.h. In int4 two units share their
+// 64 bytes: see weights_nibbles.h.
 //
 // The trait `Int8` of an instruction set (int8_avx2.h, ...): `Int` is a vector of kWidth int32 sums. dot(sums, x, w)
 // adds to each sum four products of (x + kOffset), `x + kOffset` being bytes in memory and x in [-128, 127], and w, in
 // [-127, 127]. kSums: how many sums a product keeps in registers. kFused: whether there is room for as many more.
+// `Weights` (weights_bytes.h, weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
 #pragma once
 
 #include <cstddef>

@@ -36,7 +36,7 @@ using Codes = std::vector<std::uint8_t>;
 
 // A golden file is a sequence of tensors, little-endian: int32 length of the name, the name, int32 dimensions, int64
 // each, float32 values. "config" holds blocks, layers, R, S, L, hop; "latents" [H, L]; "codes" [T]; "ranges" [layers,
-// R]; "logits.PRECISION" [T, 256]; all others are weights.
+// R]; "logits.PRECISION" [T, 256]; "codes.NAME" as _engine.Decoder takes them; all others are weights.
 struct Golden {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   std::map<std::string, std::vector<float>> values;
@@ -71,7 +71,7 @@ Golden read_golden(const std::string& path) {
 struct Case {
   explicit Case(const Golden& golden) {
     for (const auto& [name, values] : golden.values) {
-      if (name.find('.') != std::string::npos && name.rfind("logits.", 0) != 0)
+      if (name.find('.') != std::string::npos && name.rfind("logits.", 0) != 0 && name.rfind("codes.", 0) != 0)
         tensors[name] = {golden.shapes.at(name), values.data()};
       if (name == "logits.weight" || name == "logits.bias") tensors[name] = {golden.shapes.at(name), values.data()};
     }
@@ -82,6 +82,13 @@ struct Case {
     latents = golden.values.at("latents");
     for (const float code : golden.values.at("codes")) codes.push_back(static_cast<std::uint8_t>(code));
     ranges = golden.values.at("ranges");
+    const auto read_codes = [&](const std::string& name, std::vector<std::int8_t>* to, std::vector<float>* scale) {
+      for (const float code : golden.values.at("codes." + name)) to->push_back(static_cast<std::int8_t>(code));
+      *scale = golden.values.at("codes." + name + "_scale");
+    };
+    read_codes("now", &weight_codes.now, &weight_codes.now_scale);
+    read_codes("residual", &weight_codes.residual, &weight_codes.residual_scale);
+    read_codes("skip", &weight_codes.skip, &weight_codes.skip_scale);
     hops = static_cast<int>(golden.shapes.at("latents")[0]);
   }
 
@@ -90,6 +97,7 @@ struct Case {
   std::vector<float> latents;  // [hops, L]
   Codes codes;                 // [T]
   std::vector<float> ranges;   // [layers, R]
+  rtengine::Codes weight_codes;
   int hops = 0;
 };
 
@@ -219,10 +227,12 @@ void run(const std::string& path) {
   for (const std::string precision : rtengine::kPrecisions) {
     std::vector<float> scalar;
     for (const Isa isa : rtengine::available_isas()) {
-      if ((precision == "int8" ? int8_isa(isa) : float_isa(isa)) != isa) continue;  // the same kernels as another
+      if ((precision.rfind("int", 0) == 0 ? int8_isa(isa) : float_isa(isa)) != isa)
+        continue;  // the same kernels as another
       const char* forced = std::getenv("RTSERVER_ISA");
       if (forced && isa_name(isa) != std::string(forced)) continue;
-      const auto decoder = std::make_shared<const Decoder>(c.config, c.tensors, isa_name(isa), precision, c.ranges);
+      const auto decoder =
+          std::make_shared<const Decoder>(c.config, c.tensors, isa_name(isa), precision, c.ranges, &c.weight_codes);
       const std::vector<float> logits = logits_of(*decoder, c.latents, c.codes);
       if (scalar.empty()) scalar = logits;
       const auto expected = golden.values.find("logits." + precision);

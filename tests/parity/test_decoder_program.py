@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from models.decoder import Decoder as TorchDecoder
 from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import DecoderConfig
+from tests.parity.nearest_codes import nearest_codes
 from tests.programs.build import build
 
 pytestmark = [
@@ -31,8 +32,8 @@ pytestmark = [
     pytest.mark.timeout(1200),  # the first test of a build compiles the engine
 ]
 
-# As in test_engine_logits.py; int8 has the same bits on every processor.
-TOLERANCE = {"fp32": 1e-4, "bf16": 1e-4, "int8": 0.0}
+# As in test_engine_logits.py; int8 and int4 have the same bits on every processor.
+TOLERANCE = {"fp32": 1e-4, "bf16": 1e-4, "int8": 0.0, "int4": 0.0}
 
 # name: decoder, latent channels, hop, samples. Small, for an emulator takes a hundred times as long. The first three
 # are longer than their receptive field.
@@ -78,9 +79,13 @@ def golden_tensors(name: str) -> dict[str, np.ndarray]:
     ranges = scalar.input_ranges(latents, codes)
     numbers = (decoder.blocks, decoder.layers, decoder.residual_channels, decoder.skip_channels, latent_channels, hop)
     tensors = weights | {"config": np.array(numbers), "latents": latents, "codes": codes, "ranges": ranges}
+    quantised: dict[str, Any] = {"calibration": ranges, "codes": nearest_codes(weights, ranges)}
+    tensors |= {f"codes.{k}": v for k, v in quantised["codes"].items()}
     tensors["logits.fp32"] = expected
     for precision in set(_engine.PRECISIONS) - {"fp32"}:  # of another processor: the scalar reference of this one
-        other = _engine.Decoder(config, weights, isa="scalar", precision=precision, calibration=ranges)
+        other = _engine.Decoder(
+            config, weights, isa="scalar", precision=precision, calibration=ranges, codes=weight_codes
+        )
         tensors[f"logits.{precision}"] = other.logits(latents, codes)
     return tensors
 
@@ -148,7 +153,7 @@ def native() -> Path:
 
 @pytest.fixture(scope="module")
 def swapped() -> Path:
-    """With AVX-VNNI's int8 kernels in the place of AVX2's."""
+    """With AVX-VNNI's integer kernels in the place of AVX2's."""
     if os.uname().machine != "x86_64":
         pytest.skip("x86 only")
     return build("decoder_program", "swapped", AVXVNNI_FOR_AVX2="ON")
@@ -186,7 +191,7 @@ def test_wrong_logits_are_seen(sanitized: Path, tmp_path: Path) -> None:
 def test_neon_under_qemu(arm: Path, golden: Path) -> None:
     lines = run([emulator("aarch64"), "-cpu", "max", arm], golden, EMULATED)
     assert isas(lines, "fp32") == isas(lines, "bf16") == {"scalar", "neon"}
-    assert isas(lines, "int8") == {"scalar", "neon", "neondot"}
+    assert isas(lines, "int8") == isas(lines, "int4") == {"scalar", "neon", "neondot"}
 
 
 def test_neon_without_dot_products_under_qemu(arm: Path, golden: Path) -> None:
@@ -203,7 +208,8 @@ def test_scalar_needs_no_vector_extension(swapped: Path, golden: Path) -> None:
 def test_avxvnni_kernels_by_means_of_avx512(swapped: Path, golden: Path) -> None:
     if "avx512vnni" not in _engine.available_isas():
         pytest.skip("this processor lacks AVX-512 VNNI")
-    assert "avx2" in isas(run([swapped], golden), "int8")  # AVX-VNNI's, by that name
+    lines = run([swapped], golden)
+    assert "avx2" in isas(lines, "int8") & isas(lines, "int4")  # AVX-VNNI's, by that name
 
 
 @pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="takes minutes; make sanitize runs it")

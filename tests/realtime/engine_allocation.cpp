@@ -136,13 +136,21 @@ std::shared_ptr<const rtengine::Decoder> make_decoder(const std::string& isa, co
   tensors.add_convolution("output_latent", s, l, 1);
   tensors.add_convolution("logits", 256, s, 1);
   std::vector<float> ranges;
-  if (precision == "int8") {
+  rtengine::Codes codes;
+  if (precision == "int8" || precision == "int4") {
     ranges.resize(static_cast<std::size_t>(config.total_layers() * r));
     const std::vector<float> latents(2 * l, 0.5f);
-    const std::vector<std::uint8_t> codes(80, 200);
-    rtengine::Decoder(config, tensors.views(), isa).input_ranges(latents.data(), codes.data(), 80, ranges.data());
+    const std::vector<std::uint8_t> past(80, 200);
+    rtengine::Decoder(config, tensors.views(), isa).input_ranges(latents.data(), past.data(), 80, ranges.data());
+    const auto fill = [&](std::vector<std::int8_t>* to, std::vector<float>* scales, std::int64_t rows) {
+      scales->assign(static_cast<std::size_t>(rows * config.total_layers()), 1e-4f);
+      for (std::size_t i = 0; i < scales->size() * r; ++i) to->push_back(static_cast<std::int8_t>(i * 7 % 16) - 8);
+    };
+    fill(&codes.now, &codes.now_scale, 2 * r);
+    fill(&codes.residual, &codes.residual_scale, r);
+    fill(&codes.skip, &codes.skip_scale, s);
   }
-  return std::make_shared<const rtengine::Decoder>(config, tensors.views(), isa, precision, ranges);
+  return std::make_shared<const rtengine::Decoder>(config, tensors.views(), isa, precision, ranges, &codes);
 }
 
 // An encoder of small random weights that looks ahead, so that masks and waiting hops are on the path.

@@ -1,4 +1,4 @@
-"""The int8 kernels: the same bits on every instruction set and for any company, and close to fp32."""
+"""The int8 and int4 kernels: the same bits on every instruction set and for any company, and close to fp32."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 from rtserver import _engine
 from rtserver.bench.decoder import random_weights
 from rtserver.model_config import DecoderConfig
+from tests.parity.nearest_codes import nearest_codes
 
 LATENTS = 6
 HOP = 40
-# Instruction sets whose int8 kernels are their own: AVX-512 without VNNI runs those of AVX2.
+PRECISIONS = ("int8", "int4")
+# Instruction sets whose integer kernels are their own: AVX-512 without VNNI runs those of AVX2.
 ISAS = [isa for isa in _engine.available_isas() if isa != "avx512"]
 SHAPES = {  # blocks, layers a block, residual, skip
     "one layer": (1, 1, 32, 32),
@@ -54,13 +56,19 @@ def calibrated(config: dict[str, Any], weights: dict[str, Any]) -> np.ndarray:
     return _engine.Decoder(config, weights).input_ranges(*stream(400, seed=2))
 
 
+def integer_decoder(config: dict[str, Any], weights: dict[str, Any], precision: str, isa: str = "auto") -> Any:
+    ranges = calibrated(config, weights)
+    codes = nearest_codes(weights, ranges)
+    return _engine.Decoder(config, weights, isa=isa, precision=precision, calibration=ranges, codes=codes)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_instruction_set_has_the_bits_of_the_reference(shape: str) -> None:
+def test_every_instruction_set_has_the_bits_of_the_reference(shape: str, precision: str) -> None:
     """Integer sums are exact and the float operations stand in the same order: the tolerance is zero."""
     config, weights = build(shape)
-    calibration = calibrated(config, weights)
     latents, codes = stream(300)
-    decoders = [_engine.Decoder(config, weights, isa=isa, precision="int8", calibration=calibration) for isa in ISAS]
+    decoders = [integer_decoder(config, weights, precision, isa) for isa in ISAS]
     assert [decoder.isa for decoder in decoders] == ISAS
     expected = decoders[0].logits(latents, codes)
     assert expected.std() > 0.1
@@ -68,23 +76,26 @@ def test_every_instruction_set_has_the_bits_of_the_reference(shape: str) -> None
         np.testing.assert_array_equal(decoder.logits(latents, codes), expected, err_msg=decoder.isa)
 
 
+@pytest.mark.parametrize(("precision", "error_a_layer"), [("int8", 0.01), ("int4", 0.03)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_are_close_to_fp32(shape: str) -> None:
-    """Weights and activations are off by at most 1/254 of the greatest; errors of layers are independent and add up."""
+def test_logits_are_close_to_fp32(shape: str, precision: str, error_a_layer: float) -> None:
+    """Weights and activations are off by at most 1/254 of the greatest, in int4 the weights by 1/14; errors of layers
+    are independent and add up."""
     config, weights = build(shape)
     latents, codes = stream(300)
     exact = _engine.Decoder(config, weights).logits(latents, codes)
-    decoder = _engine.Decoder(config, weights, precision="int8", calibration=calibrated(config, weights))
+    decoder = integer_decoder(config, weights, precision)
     error = decoder.logits(latents, codes) - exact
-    assert 0.0 < np.sqrt((error**2).mean()) < 0.01 * np.sqrt(decoder.layers) * exact.std()
+    assert 0.0 < np.sqrt((error**2).mean()) < error_a_layer * np.sqrt(decoder.layers) * exact.std()
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("shape", ["fused", "seven layers"])
-def test_company_changes_no_bit(shape: str, isa: str) -> None:
+def test_company_changes_no_bit(shape: str, isa: str, precision: str) -> None:
     """Slots at other positions, opened and reset in between, in groups of any size."""
     config, weights = build(shape)
-    decoder = _engine.Decoder(config, weights, isa=isa, precision="int8", calibration=calibrated(config, weights))
+    decoder = integer_decoder(config, weights, precision, isa)
     rng = np.random.default_rng(5)
     latents = rng.standard_normal((8, 6, LATENTS)).astype(np.float32)
     expected = np.stack([decoder.open_slot(seed).generate(latents[seed]) for seed in range(8)])
@@ -103,9 +114,10 @@ def test_company_changes_no_bit(shape: str, isa: str) -> None:
         np.testing.assert_array_equal(np.concatenate(codes), expected[k][: HOP * len(codes)], err_msg=f"slot {k}")
 
 
-def test_reset_equals_fresh() -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_reset_equals_fresh(precision: str) -> None:
     config, weights = build("fused")
-    decoder = _engine.Decoder(config, weights, precision="int8", calibration=calibrated(config, weights))
+    decoder = integer_decoder(config, weights, precision)
     latents = stream(400)[0]
     slot = decoder.open_slot(9)
     slot.generate(latents)
@@ -113,11 +125,12 @@ def test_reset_equals_fresh() -> None:
     np.testing.assert_array_equal(slot.generate(latents), decoder.open_slot(9).generate(latents))
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("isa", ISAS)
-def test_wild_inputs_stay_finite_and_pass(isa: str) -> None:
+def test_wild_inputs_stay_finite_and_pass(isa: str, precision: str) -> None:
     """NaN, infinite, huge and tiny latents give finite logits, and what follows is as if they had been clamped."""
     config, weights = build("fused")
-    decoder = _engine.Decoder(config, weights, isa=isa, precision="int8", calibration=calibrated(config, weights))
+    decoder = integer_decoder(config, weights, precision, isa)
     for wild, clamped in ((np.nan, 0.0), (np.inf, 1e6), (-3e38, -1e6), (1e-42, 0.0)):
         latents, codes = stream(4 * HOP)
         tame = latents.copy()
@@ -152,6 +165,23 @@ def test_bad_calibrations_are_refused(calibration: Any, message: str) -> None:
     config, weights = build("fused")
     with pytest.raises(ValueError, match=message):
         _engine.Decoder(config, weights, precision="int8", calibration=calibration)
+
+
+def test_bad_codes_are_refused() -> None:
+    config, weights = build("narrow")
+    ranges = calibrated(config, weights)
+    good = nearest_codes(weights, ranges)
+
+    def refused(codes: dict[str, Any] | None, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            _engine.Decoder(config, weights, precision="int4", calibration=ranges, codes=codes)
+
+    refused(None, "expected the codes of its weights, found none")
+    refused({k: v for k, v in good.items() if k != "skip"}, r"codes: expected skip int8 \[layers, S, R\], found none")
+    refused(good | {"now": good["now"].astype(np.float32)}, "codes: now: expected int8")
+    refused(good | {"now": good["now"][:-1].copy()}, "codes: now: expected 40 rows of 5, found 40 scales and 150 codes")
+    refused(good | {"residual": np.full_like(good["residual"], 8)}, "residual: expected -8 to 7, found 8")
+    refused(good | {"skip_scale": np.full_like(good["skip_scale"], np.nan)}, "skip: expected scales above 0")
 
 
 def test_ranges_are_the_greatest_inputs() -> None:
