@@ -83,9 +83,7 @@ def golden_tensors(name: str) -> dict[str, np.ndarray]:
     tensors |= {f"codes.{k}": v for k, v in quantised["codes"].items()}
     tensors["logits.fp32"] = expected
     for precision in set(_engine.PRECISIONS) - {"fp32"}:  # of another processor: the scalar reference of this one
-        other = _engine.Decoder(
-            config, weights, isa="scalar", precision=precision, calibration=ranges, codes=weight_codes
-        )
+        other = _engine.Decoder(config, weights, isa="scalar", precision=precision, **quantised)
         tensors[f"logits.{precision}"] = other.logits(latents, codes)
     return tensors
 
