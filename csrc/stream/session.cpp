@@ -176,8 +176,8 @@ bool Session::take_input() noexcept {
 
   input_.read(read_frame_, piece_.data(), frames);
   read_frame_ += frames;
-  store_release(header_.input_read_frame, read_frame_);
   read_intake_parameters();
+  const Playing playing{load_relaxed(header_.temperature), load_relaxed(header_.decoder)};
   intake_->push(piece_.data(), static_cast<int>(frames));
   const bool offline = load_relaxed(header_.offline) != 0;
   bool any = false;
@@ -186,9 +186,12 @@ bool Session::take_input() noexcept {
     const uint64_t margin_ns = uint64_t{geometry_.latency.margin} * 1'000'000'000u / geometry_.sample_rate_hz;
     // Offline hops come after all others, among themselves in order of arrival.
     const uint64_t deadline = monotonic_ns() + (offline ? uint64_t{1} << 62 : margin_ns);
-    hops_.publish({epoch_.load(std::memory_order_relaxed), hop_index_++, deadline});
+    hops_.publish({epoch_.load(std::memory_order_relaxed), hop_index_++, deadline, playing});
     any = true;
   }
+  // Only now: a client that bounces changes no parameter before this block has met those it came with.
+  store_release(header_.input_read_frame, read_frame_);
+  if (offline) segment_->client_wake().notify();
   if (any) hops_wake_->notify();
   return true;
 }
@@ -223,6 +226,7 @@ void Session::take_hop(const HopTag& tag) noexcept {
   hops_.pop();
   taken_ns_ = monotonic_ns();
   taken_deadline_ns_ = tag.deadline_ns;
+  taken_playing_ = tag.playing;
   if (tag.epoch != encoder_epoch_) {
     encoder_epoch_ = tag.epoch;
     latents_pushed_ = 0;
@@ -235,7 +239,7 @@ bool Session::push_latent(uint32_t epoch, const float* latent) noexcept {
   float* slot = latents_.claim();
   if (!slot) return false;
   std::copy_n(latent, renderer_->latent_size(), slot);
-  latents_.publish({epoch, taken_deadline_ns_});
+  latents_.publish({epoch, taken_deadline_ns_, taken_playing_});
   ++latents_pushed_;
   store_release(header_.encoded_frame,
                 epoch_start_.load(std::memory_order_acquire) + renderer_->frames_after_hops(latents_pushed_));
@@ -266,7 +270,7 @@ Player::State Session::prepare() noexcept {
     if (!latent) return State::kIdle;
     if (tag.epoch == asked) {
       hop_deadline_ns_ = tag.deadline_ns;
-      begin_hop(latent);
+      begin_hop(latent, tag.playing);
     } else {
       latents_.pop();
       hops_wake_->notify();
@@ -286,14 +290,14 @@ bool Session::change_ensemble() noexcept {
   return true;
 }
 
-void Session::begin_hop(const float* latent) noexcept {
+void Session::begin_hop(const float* latent, const Playing& playing) noexcept {
   const uint64_t began = monotonic_ns();
   if (!stream_started_) {
     write_frame_ = epoch_start_.load(std::memory_order_acquire);
     stream_started_ = true;
   }
-  renderer_->set_temperature(load_relaxed(header_.temperature));
-  renderer_->begin_hop(latent, static_cast<int>(std::min<uint32_t>(load_relaxed(header_.decoder), 1u << 20)));
+  renderer_->set_temperature(playing.temperature);
+  renderer_->begin_hop(latent, static_cast<int>(std::min<uint32_t>(playing.decoder, 1u << 20)));
   in_hop_ = true;
   hop_ns_ = monotonic_ns() - began;
 }

@@ -34,15 +34,24 @@ struct SessionConfig {
   bool realtime = true;  // ask for SCHED_FIFO
 };
 
+// How a hop is to be played: as the parameters were when its last frame came in. So what a host automates is heard with
+// the audio that it was automated for, and a bounce does not depend on when the render thread gets to it.
+struct Playing {
+  float temperature = 1.0f;
+  uint32_t decoder = 0;
+};
+
 struct HopTag {
   uint32_t epoch = 0;
   int32_t hop_index = 0;
   uint64_t deadline_ns = 0;  // when its output starts to be late; offline: after every other
+  Playing playing{};
 };
 
 struct LatentTag {
   uint32_t epoch = 0;
   uint64_t deadline_ns = 0;  // of the hop that completed it
+  Playing playing{};         // of that hop
 };
 
 class Session final : private Player {
@@ -78,7 +87,7 @@ class Session final : private Player {
   State prepare() noexcept override;
   void finish_chunk() noexcept override;
   bool change_ensemble() noexcept;
-  void begin_hop(const float* latent) noexcept;
+  void begin_hop(const float* latent, const Playing& playing) noexcept;
   void end_hop() noexcept;
   bool write_frames() noexcept;  // false: no room
   void wake_render() noexcept { (bouncing() ? stand_.bounces : stand_.live)->wake(); }
@@ -116,6 +125,7 @@ class Session final : private Player {
   uint32_t encoder_epoch_ = 0;
   uint64_t latents_pushed_ = 0;
   uint64_t taken_ns_ = 0, taken_deadline_ns_ = 0;
+  Playing taken_playing_;
 
   // Render thread.
   std::atomic<bool> bouncing_{false};  // which of its two ensembles has the turn, and so everything below

@@ -353,6 +353,28 @@ Status Bridge::submit(const float* in, uint32_t frames, uint64_t now_ns) noexcep
   store_release(h.blocks_submitted, ++blocks_submitted_);
   store_release(h.input_write_frame, end);
   segment_->server_wake().notify();
+  return offline() ? wait_taken(now_ns + uint64_t{offline_deadline_ms()} * 1'000'000) : Status::kOk;
+}
+
+// Offline, a parameter that is set after this block must not reach the server before it.
+Status Bridge::wait_taken(uint64_t deadline_ns) noexcept {
+  rt_header& h = segment_->header();
+  const uint64_t end = load_relaxed(h.input_write_frame);
+  Wake wake = segment_->client_wake();
+  const auto taken = [&]() noexcept {
+    return load_acquire(h.epoch_running) == epoch_ && load_acquire(h.input_read_frame) >= end;
+  };
+  while (!taken()) {
+    const uint64_t now = monotonic_ns();
+    if (now >= deadline_ns || server_gone(now)) return Status::kServerGone;
+    store_relaxed(h.client_heartbeat_ns, now);
+    const uint32_t token = wake.prepare();
+    if (taken()) {
+      wake.cancel();
+      break;
+    }
+    wake.wait(token, 1'000'000);  // a remote link takes it without a word
+  }
   return Status::kOk;
 }
 

@@ -127,6 +127,7 @@ class Bridge {
   uint32_t pass_leading_silence(const float* in, float* out, uint32_t frames) noexcept;
   Status process_block(const float* in, float* out, uint32_t frames) noexcept;
   Status submit(const float* in, uint32_t frames, uint64_t now_ns) noexcept;
+  Status wait_taken(uint64_t deadline_ns) noexcept;
   bool wet_ready(int64_t from, uint32_t frames) const noexcept;
   Status wait_for_wet(int64_t from, uint32_t frames) noexcept;
   void read_wet(int64_t from, float* target, uint32_t frames) const noexcept;
