@@ -1,4 +1,4 @@
-"""What int8 and bf16 cost: the shipped pack on a few seconds that it never heard, and the arithmetic of comparisons.
+"""What int4, int8 and bf16 cost: the shipped pack on seconds that it never heard, and the arithmetic of comparisons.
 
 `held_out.npz` holds mu-law codes [segments, 16000] for each shipped decoder: seconds of test melodies in its timbre, at
 several levels.
@@ -17,6 +17,8 @@ import torch.nn.functional as F
 
 from models import mu_law
 from rtserver import model_file, precision
+from rtserver.model_file import Model
+from rtserver.quantise import input_units
 from tests.training.conftest import MODEL
 from training import precisions
 from training.evaluate import held_out_batches
@@ -59,6 +61,31 @@ def test_wrong_ranges_would_be_noticed() -> None:
         bad = replace(model, calibration=ranges)
         losses = precisions.segment_losses(bad, "piano", held_out("piano")[:2], ["int8"], WARMUP_SAMPLES)
         assert (losses[label] - losses["fp32"]).mean() > 2 * BOUND_NATS, kind
+
+
+@pytest.mark.skipif("int4" not in OTHERS, reason="this engine has no int4 on this machine")
+def test_the_nearest_codes_would_be_noticed() -> None:
+    """Weights rounded to 4 bits each for itself, with a scale that fits a row's greatest, break the bound."""
+    model = model_file.load(SHIPPED)
+    made = precision.calibration_for(model, "int4")
+    for decoder, codes in made["codes"].items():
+        for i, ranges in enumerate(made["decoders"][decoder]):
+            layer = {name: array[:, :, -1] for name, array in _matrices(model, decoder, i).items()}
+            layer["now"] = layer["now"] * input_units(ranges) * 127.0
+            for name, weight in layer.items():
+                scale = np.abs(weight).max(axis=1) / 7.0
+                codes[name][i] = np.rint(weight / scale[:, None])
+                codes[f"{name}_scale"][i] = scale / 127.0
+    losses = precisions.segment_losses(
+        replace(model, calibration=made), "piano", held_out("piano"), ["int4"], WARMUP_SAMPLES
+    )
+    assert (losses["int4_decoder_alone"] - losses["fp32"]).mean() > BOUND_NATS
+
+
+def _matrices(model: Model, decoder: str, layer: int) -> dict[str, np.ndarray]:
+    """The weights [rows, R, taps] that have codes, by their names."""
+    names = {"now": "dilated", "residual": "residual", "skip": "skip"}
+    return {code: model.decoders[decoder][f"layers.{layer}.{name}.weight"] for code, name in names.items()}
 
 
 def test_losses_are_cross_entropies() -> None:
