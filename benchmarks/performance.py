@@ -27,6 +27,7 @@ LAYERS, CHANNELS = 40, 128
 SLOTS = (1, 2, 4, 8)
 DEPTHS, WIDTHS = (10, 20, 30, 40), (32, 48, 64, 96, 128)
 RATE_HZ = 16000
+QUANTISED = ("int4", "int8")
 
 
 def kernels() -> Iterator[tuple[str, str]]:
@@ -47,7 +48,7 @@ def measure(seconds: float) -> dict[str, Any]:
 
     def run(table: str, isa: str, **wishes: Any) -> None:
         os.environ["RTSERVER_ISA"] = isa
-        report = decoder.run(seconds=seconds, **{"layers": LAYERS, "channels": CHANNELS, "precision": "int8", **wishes})
+        report = decoder.run(seconds=seconds, **{"layers": LAYERS, "channels": CHANNELS, **wishes})
         tables[table].append(report)
         line = f"{report['isa']} {report['precision']}, {report['layers']} x {report['residual_channels']}"
         speed = f"{us(report):.1f} us a sample of a slot"
@@ -57,18 +58,24 @@ def measure(seconds: float) -> dict[str, Any]:
         for isa, precision in list(kernels()):
             run("kernels", isa, precision=precision)
         best = _engine.available_isas()[-1]
-        for slots in SLOTS:
-            run("slots", best, slots=slots)
-        for layers in DEPTHS:
-            run("layers", best, layers=layers)
-        for channels in WIDTHS:
-            run("channels", best, channels=channels)
+        for precision in QUANTISED:
+            for slots in SLOTS:
+                run("slots", best, slots=slots, precision=precision)
+            for layers in DEPTHS:
+                run("layers", best, layers=layers, precision=precision)
+            for channels in WIDTHS:
+                run("channels", best, channels=channels, precision=precision)
     return {"tables": tables, "steal_ms": steal.steal_ms}
 
 
 def us(report: dict[str, Any]) -> float:
     """Microseconds of one core for one sample of one slot."""
     return 1e6 / float(report["aggregate_samples_per_second"])
+
+
+def of(rows: list[dict[str, Any]], precision: str) -> list[dict[str, Any]]:
+    """The rows of one precision."""
+    return [r for r in rows if r["precision"] == precision]
 
 
 def markdown(tables: dict[str, list[dict[str, Any]]]) -> str:
@@ -85,21 +92,24 @@ def markdown(tables: dict[str, list[dict[str, Any]]]) -> str:
             f"| {r['isa']} | {r['precision']} | {us(r):.1f} | {r['times_realtime']:.2f} | {against}"
             f" | {r['weight_bytes_per_sample'] / 1e6:.1f} MB | {r['roofline_ratio']:.2f} |"
         )
-    one = us(tables["slots"][0])
-    lines += ["", "Several slots on one core, int8:", ""]
+    lines += ["", "Several slots on one core:", ""]
     lines += [
-        "| slots | us a sample of a slot | times real time, each | throughput against one slot |",
-        "|---|---|---|---|",
+        "| precision | slots | us a sample of a slot | times real time, each | throughput against one slot |",
+        "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {r['slots']} | {us(r):.1f} | {r['times_realtime']:.2f} | {one / us(r):.2f} x |" for r in tables["slots"]
-    ]
+    for precision in QUANTISED:
+        rows = of(tables["slots"], precision)
+        lines += [
+            f"| {precision} | {r['slots']} | {us(r):.1f} | {r['times_realtime']:.2f} | {us(rows[0]) / us(r):.2f} x |"
+            for r in rows
+        ]
     for table, field, title in (
-        ("layers", "layers", f"What layers cost, int8, {CHANNELS} channels:"),
-        ("channels", "residual_channels", f"What channels cost, int8, {LAYERS} layers:"),
+        ("layers", "layers", f"What layers cost, {CHANNELS} channels:"),
+        ("channels", "residual_channels", f"What channels cost, {LAYERS} layers:"),
     ):
-        lines += ["", title, "", f"| {table} | us a sample | times real time |", "|---|---|---|"]
-        lines += [f"| {r[field]} | {us(r):.1f} | {r['times_realtime']:.2f} |" for r in tables[table]]
+        lines += ["", title, "", f"| {table} | int4, us a sample | int8, us a sample |", "|---|---|---|"]
+        pairs = zip(of(tables[table], "int4"), of(tables[table], "int8"), strict=True)
+        lines += [f"| {a[field]} | {us(a):.1f} | {us(b):.1f} |" for a, b in pairs]
     return "\n".join(lines)
 
 
@@ -118,13 +128,15 @@ def draw(tables: dict[str, list[dict[str, Any]]]) -> None:
     bars.invert_yaxis()
     bars.set(title=f"{LAYERS} x {CHANNELS}, one slot", xlabel="us a sample")
     bars.legend()
-    slots.plot([r["slots"] for r in tables["slots"]], [us(r) for r in tables["slots"]], "o-", color="#3b6ea5")
-    slots.set(title="int8, slots on one core", xlabel="slots", ylabel="us a sample of a slot", ylim=(0, None))
-    for table, field in (("layers", "layers"), ("channels", "residual_channels")):
-        costs.plot([r[field] for r in tables[table]], [us(r) for r in tables[table]], "o-", label=table)
-    costs.set(
-        title="int8, one slot", xlabel=f"layers of {CHANNELS} channels, channels of {LAYERS} layers", ylim=(0, None)
-    )
+    for precision, style in zip(QUANTISED, ("o-", "s--"), strict=True):
+        rows = of(tables["slots"], precision)
+        slots.plot([r["slots"] for r in rows], [us(r) for r in rows], style, label=precision)
+        for table, field in (("layers", "layers"), ("channels", "residual_channels")):
+            rows = of(tables[table], precision)
+            costs.plot([r[field] for r in rows], [us(r) for r in rows], style, label=f"{table}, {precision}")
+    slots.set(title="slots on one core", xlabel="slots", ylabel="us a sample of a slot", ylim=(0, None))
+    slots.legend()
+    costs.set(title="one slot", xlabel=f"layers of {CHANNELS} channels, channels of {LAYERS} layers", ylim=(0, None))
     costs.set_ylabel("us a sample")
     costs.legend()
     for panel in (bars, slots, costs):

@@ -7,8 +7,8 @@
 //
 //   gate and content = scale * (dot(now, x[t]) + dot(past, x[t - d]) + base)
 //
-// with latent and biases in `base`. In int4 the weights that every sample reads (current taps, residual, skip) are codes
-// from -8 to 7, and the current taps have a scale of their own:
+// with latent and biases in `base`. In int4 the weights that every sample reads (current taps, residual, skip) are
+// codes from -8 to 7, and the current taps have a scale of their own:
 //
 //   gate and content = now_scale * dot(now, x[t]) + scale * (dot(past, x[t - d]) + base)
 //

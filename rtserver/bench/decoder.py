@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rtserver import _engine, prepared
+from rtserver import _engine, prepared, quantise
 from rtserver import precision as precisions
 from rtserver.errors import UserError
 from rtserver.model_check import Weights, decoder_shapes
@@ -82,10 +82,10 @@ def run(
         raise UserError(f"no decoder kernels for device {device!r} in this version; use cpu")
     if not 1 <= slots <= MAX_SLOTS:
         raise UserError(f"--slots is {slots}; give a number from 1 to {MAX_SLOTS}")
-    precision = precisions.resolve(precision)
     subject = choose(preset, model, layers, channels, precision)
+    precision = precisions.resolve(precision, subject.model)
     try:
-        decoder = precisions.decoder(subject.engine_config, subject.weights, precision, _ranges(subject, precision))
+        decoder = precisions.decoder(subject.engine_config, subject.weights, precision, *_quantised(subject, precision))
     except ValueError as error:
         raise UserError(f"{error}") from error
 
@@ -142,20 +142,23 @@ def choose(
     return Subject(config, random_weights(decoder, config.encoder.latent_channels))
 
 
-def _ranges(subject: Subject, precision: str) -> npt.NDArray[np.float32] | None:
-    """float32 [layers, R] of what int8 needs to know: a pack's, or those of a moment of noise; else None."""
-    if precision != "int8":
-        return None
+def _quantised(subject: Subject, precision: str) -> tuple[npt.NDArray[np.float32] | None, Weights | None]:
+    """What quantising needs: ranges float32 [layers, R] and in int4 codes, a pack's or those of a moment of noise."""
+    if precision not in precisions.QUANTISED:
+        return None, None
     if subject.model is not None:
-        found: npt.NDArray[np.float32] | None = precisions.decoder_ranges(
-            subject.model.calibration, subject.model.decoder_name()
-        )
-        return found
+        name, known = subject.model.decoder_name(), subject.model.calibration
+        return precisions.decoder_ranges(known, name), precisions.decoder_codes(known, name)
     rng = np.random.default_rng(3)
     encoder = subject.config.encoder
     latents = rng.standard_normal((RANGE_HOPS, encoder.latent_channels)).astype(np.float32)
     codes = rng.integers(0, 256, RANGE_HOPS * encoder.hop_samples, dtype=np.uint8)
-    return precisions.decoder(subject.engine_config, subject.weights, "fp32").input_ranges(latents, codes)
+    exact = precisions.decoder(subject.engine_config, subject.weights, "fp32")
+    ranges = exact.input_ranges(latents, codes)
+    if precision != "int4":
+        return ranges, None
+    alone = np.broadcast_to(np.eye(ranges.shape[1]), (*ranges.shape, ranges.shape[1]))  # inputs that don't go together
+    return ranges, quantise.quantise(subject.weights, ranges, alone, alone)
 
 
 def _arrange(layers: int) -> tuple[int, int]:

@@ -168,7 +168,9 @@ std::shared_ptr<const rtengine::Encoder> make_encoder(const std::string& isa, co
   tensors.add_convolution("latent", 5, c, 1);
   const std::vector<float> loud(400, 0.5f);
   const rtengine::EncoderRanges ranges = rtengine::Encoder(config, tensors.views(), isa).ranges(loud.data(), 10);
-  return std::make_shared<const rtengine::Encoder>(config, tensors.views(), isa, precision, ranges);
+  // There is no encoder of 4 bits: int4 is the decoder's, and the encoder beside it is int8.
+  return std::make_shared<const rtengine::Encoder>(config, tensors.views(), isa,
+                                                   precision == "int4" ? "int8" : precision, ranges);
 }
 
 // The codes of three hops, `step` samples a call.
