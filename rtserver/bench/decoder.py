@@ -7,6 +7,7 @@ of the third is shorter than a scheduler's turn, and its median leaves them out 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from rtserver.errors import UserError
 from rtserver.model_check import Weights, decoder_shapes
 from rtserver.model_config import PRESETS, DecoderConfig, ModelConfig
 from rtserver.model_file import Model
+from rtserver.worker import cores
 
 ENGINE_ROUND_S = 0.1
 TORCH_ROUND_S = 0.1
@@ -90,9 +92,9 @@ def run(
         raise UserError(f"{error}") from error
 
     torch_sample = _torch_sampler(subject)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, initializer=_to_decoder_core) as pool:
         engine_round = _engine_round(decoder, slots, pool)
-        rounds = _interleave(decoder, engine_round, torch_sample, seconds)
+        rounds = _interleave(decoder, engine_round, torch_sample, pool, seconds)
 
     rate_hz = subject.config.sample_rate_hz
     engine_s, read_s = float(np.median(rounds["engine"])), float(np.median(rounds["read"]))
@@ -197,6 +199,13 @@ def _engine_round(decoder: _engine.Decoder, slots: int, pool: ThreadPoolExecutor
     return lambda: play_all(hops)
 
 
+def _to_decoder_core() -> None:
+    """Has the calling thread run where the server's decoders do."""
+    found = cores.plan().decoders
+    if found:
+        os.sched_setaffinity(0, found[:1])
+
+
 def _torch_sampler(subject: Subject) -> Callable[[int], float] | None:
     """A function that generates n samples with models.Decoder.step on one thread; gives the seconds of one."""
     try:
@@ -237,6 +246,7 @@ def _interleave(
     decoder: _engine.Decoder,
     engine_round: Callable[[], float],
     torch_sample: Callable[[int], float] | None,
+    pool: ThreadPoolExecutor,
     seconds: float,
 ) -> dict[str, list[float]]:
     """Seconds of one sample of each contestant, a number a round."""
@@ -250,7 +260,7 @@ def _interleave(
     end_s = time.perf_counter() + seconds
     while len(rounds["engine"]) < MIN_ROUNDS or time.perf_counter() < end_s:
         rounds["engine"].append(engine_round())
-        rounds["read"].append(_engine.read_loop_seconds(num_bytes, reads))
+        rounds["read"].append(pool.submit(_engine.read_loop_seconds, num_bytes, reads).result())
         if torch_sample:
             rounds["torch"].append(torch_sample(torch_samples))
     return rounds
