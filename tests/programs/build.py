@@ -21,3 +21,11 @@ def build(program: str, variant: str, **options: str) -> Path:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
     return folder / program
+
+
+def engine_library() -> Path:
+    """The static library of the engine that the extension was linked from: whoever has that built it here."""
+    programs = ROOT / "build" / "programs"
+    found = [path for path in (ROOT / "build").rglob("librtengine.a") if programs not in path.parents]
+    assert found, "build the extension in this tree first (make setup)"
+    return max(found, key=lambda path: path.stat().st_mtime)

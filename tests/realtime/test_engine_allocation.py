@@ -3,52 +3,31 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from rtserver import _engine
+from tests.programs.build import engine_library
 
 ROOT = Path(__file__).parents[2]
-AVX2 = ["-mavx2", "-mfma"]
-AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
-ISA_FLAGS = {  # as in csrc/CMakeLists.txt
-    "_avx2": AVX2,
-    "_avxvnni": [*AVX2, "-mavxvnni"],
-    "_avx512": AVX512,
-    "_avx512vnni": [*AVX512, "-mavx512vnni"],
-}
-if platform.machine() in ("aarch64", "arm64"):
-    ISA_FLAGS = {"_neondot": ["-march=armv8.2-a+dotprod"]}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts calls by means of glibc and seccomp")
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C++ program that drives the loop, compiled with the engine's own sources."""
+    """The C++ program that drives the loop, with the engine as it was built for the extension."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler, "a C++ compiler built the engine: it is needed here too"
-    folder = tmp_path_factory.mktemp("engine_allocation")
-    sources = [Path(__file__).with_name("engine_allocation.cpp"), *sorted((ROOT / "csrc/cpu").glob("*.cpp"))]
-
-    def compile_one(source: Path) -> Path:
-        out = folder / f"{source.stem}.o"
-        flags = next((flags for suffix, flags in ISA_FLAGS.items() if source.stem.endswith(suffix)), [])
-        command = [compiler, "-std=c++20", "-O1", f"-I{ROOT / 'csrc'}", *flags, "-c", str(source), "-o", str(out)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        return out
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, sources))
-    out = folder / "engine_allocation"
-    subprocess.run([compiler, *map(str, objects), "-o", str(out), "-ldl", "-lpthread"], check=True)
+    out = tmp_path_factory.mktemp("engine_allocation") / "engine_allocation"
+    source = Path(__file__).with_name("engine_allocation.cpp")
+    command = [compiler, "-std=c++20", "-O1", f"-I{ROOT / 'csrc'}", source, engine_library(), "-o", out]
+    result = subprocess.run([*map(str, command), "-ldl", "-lpthread"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     return out
 
 
