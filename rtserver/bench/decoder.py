@@ -87,7 +87,7 @@ def run(
     subject = choose(preset, model, layers, channels, precision)
     precision = precisions.resolve(precision, subject.model)
     try:
-        decoder = precisions.decoder(subject.engine_config, subject.weights, precision, *_quantised(subject, precision))
+        decoder = build(subject, precision)
     except ValueError as error:
         raise UserError(f"{error}") from error
 
@@ -142,6 +142,11 @@ def choose(
         decoder = replace(decoder, residual_channels=channels, skip_channels=channels)
     config = replace(config, decoder=decoder)
     return Subject(config, random_weights(decoder, config.encoder.latent_channels))
+
+
+def build(subject: Subject, precision: str) -> _engine.Decoder:
+    """The subject in the engine. precision: one that `precision.resolve` gave. ValueError where it makes no decoder."""
+    return precisions.decoder(subject.engine_config, subject.weights, precision, *_quantised(subject, precision))
 
 
 def _quantised(subject: Subject, precision: str) -> tuple[npt.NDArray[np.float32] | None, Weights | None]:
