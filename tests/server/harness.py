@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -21,12 +22,12 @@ PATIENCE_SECONDS = 20.0  # for what takes milliseconds on an idle machine
 
 
 def free_port() -> int:
-    """A port that is free for UDP and TCP alike."""
+    """A port that is free for UDP and TCP alike, and not one that systems give to clients: those come and go."""
     while True:
+        port = random.randrange(20000, 32000)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            port = int(udp.getsockname()[1])
             try:
+                udp.bind(("127.0.0.1", port))
                 tcp.bind(("127.0.0.1", port))
             except OSError:
                 continue

@@ -20,14 +20,17 @@ uint64_t clock_ns(clockid_t clock) {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
 }
 
-uint32_t sleeps_of_thread() {
+// What the calling thread has cost so far.
+BlockCost cost_of_thread() {
+  BlockCost cost;
 #if defined(RUSAGE_THREAD)
   rusage usage;
   getrusage(RUSAGE_THREAD, &usage);
-  return static_cast<uint32_t>(usage.ru_nvcsw);
-#else
-  return 0;
+  cost.sleeps = static_cast<uint32_t>(usage.ru_nvcsw);
+  cost.preemptions = static_cast<uint32_t>(usage.ru_nivcsw);
+  cost.faults = static_cast<uint32_t>(usage.ru_minflt);
 #endif
+  return cost;
 }
 
 // The events of one block, as the plugin reads them.
@@ -174,18 +177,22 @@ void AudioThread::play_blocks() {
 
     process.steady_time = static_cast<int64_t>(at);
     process.frames_count = n;
-    uint32_t sleeps = 0;
+    BlockCost before;
     uint64_t cpu = 0;
     if (!request_.traced) {
-      costs_[block].start_ns = clock_ns(CLOCK_MONOTONIC);
-      sleeps = sleeps_of_thread();
+      before = cost_of_thread();
       cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     }
     const clap_process_status status = plugin->process(plugin, &process);
     if (!request_.traced) {
-      costs_[block].cpu_us = static_cast<float>(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) * 1e-3f;
-      costs_[block].sleeps = sleeps_of_thread() - sleeps;
-      costs_[block].frames = n;
+      const auto cpu_us = static_cast<float>(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) * 1e-3f;
+      const BlockCost after = cost_of_thread();
+      costs_[block] = {at,
+                       n,
+                       cpu_us,
+                       after.sleeps - before.sleeps,
+                       after.preemptions - before.preemptions,
+                       after.faults - before.faults};
     }
     if (status == CLAP_PROCESS_ERROR) {
       if (report_.errors == 0) report_.first_error_frame = at;
@@ -211,9 +218,12 @@ void AudioThread::play_blocks() {
   for (const BlockCost& cost : costs_) {
     cpu.push_back(cost.cpu_us);
     report_.sleeps += cost.sleeps;
-    if (cost.frames > 0)
-      report_.cpu_share_max =
-          std::max(report_.cpu_share_max, cost.cpu_us * 1e-6f * static_cast<float>(rate) / cost.frames);
+    report_.faults += cost.faults;
+    if (cost.frames == 0) continue;
+    const float share = cost.cpu_us * 1e-6f * static_cast<float>(rate) / static_cast<float>(cost.frames);
+    if (share <= report_.cpu_share_max) continue;
+    report_.cpu_share_max = share;
+    report_.worst = cost;
   }
   std::sort(cpu.begin(), cpu.end());
   report_.cpu_us_p50 = cpu[cpu.size() / 2];

@@ -27,16 +27,19 @@ struct PlayRequest {
 };
 
 struct BlockCost {
-  uint64_t start_ns;
-  uint32_t frames;
-  float cpu_us;     // CLOCK_THREAD_CPUTIME_ID
-  uint32_t sleeps;  // voluntary context switches
+  uint64_t at = 0;  // first frame
+  uint32_t frames = 0;
+  float cpu_us = 0;          // CLOCK_THREAD_CPUTIME_ID
+  uint32_t sleeps = 0;       // voluntary context switches
+  uint32_t preemptions = 0;  // the others
+  uint32_t faults = 0;       // minor page faults
 };
 
 struct PlayReport {
-  uint64_t blocks = 0, frames = 0, errors = 0, sleeps = 0, late_blocks = 0;
+  uint64_t blocks = 0, frames = 0, errors = 0, sleeps = 0, faults = 0, late_blocks = 0;
   float cpu_us_p50 = 0, cpu_us_p99 = 0, cpu_us_max = 0;
   float cpu_share_max = 0;  // of the block's own duration
+  BlockCost worst;          // the block of that share
   uint64_t first_error_frame = 0;
   bool traced = false, realtime = false;
   double seconds = 0;
