@@ -15,19 +15,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # A compiler built the engine: it is needed here too.
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++") or "c++"
-UNUSED = (  # by the program: they only cost time
+UNUSED = (  # by programs that drive sessions: they only cost time
     *("remote", "osc", "udp", "hmac", "jitter", "block_driver"),
     *("control_client", "json", "latency", "launch"),
 )
-SOURCES = [
-    Path(__file__).with_name("bridge_program.cpp"),
-    *(
-        source
-        for folder in ("plugin_bridge/src", "csrc/stream")
-        for source in sorted((ROOT / folder).glob("*.cpp"))
-        if not source.stem.startswith(UNUSED)
-    ),
+SESSION_SOURCES = [
+    source
+    for folder in ("plugin_bridge/src", "csrc/stream")
+    for source in sorted((ROOT / folder).glob("*.cpp"))
+    if not source.stem.startswith(UNUSED)
 ]
+SOURCES = [Path(__file__).with_name("bridge_program.cpp"), *SESSION_SOURCES]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts calls by means of glibc")
 

@@ -18,16 +18,9 @@ import pytest
 
 from rtserver import _engine, latency
 from tests.realtime.stream_harness import EncoderThread, make_segment
-from tests.realtime.test_bridge_program import COMPILER, ROOT, has_thread_sanitizer
+from tests.realtime.test_bridge_program import COMPILER, ROOT, SESSION_SOURCES, has_thread_sanitizer
 
-SOURCES = [
-    Path(__file__).with_name("ensemble_program.cpp"),
-    *(ROOT / f"plugin_bridge/src/{name}.cpp" for name in ("bridge", "parameters", "realtime", "segment", "wake")),
-    *(
-        ROOT / f"csrc/stream/{name}.cpp"
-        for name in ("audio_thread", "ensemble", "intake", "mu_law", "renderer", "resampler", "session", "worker")
-    ),
-]
+SOURCES = [Path(__file__).with_name("ensemble_program.cpp"), *SESSION_SOURCES]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="builds a program with the system's compiler")
 

@@ -198,12 +198,13 @@ def test_a_client_finds_the_server_that_took_the_place_of_another(start_server):
 
 def test_an_offline_client_fails_loudly_when_the_worker_dies(start_server):
     server = start_server("--model", "loopback")
+    sound = np.full(128, 0.1, np.float32)  # a stream begins with its first sound
     with Bridge(server.port, offline=True, offline_deadline_s=5) as bridge:
-        bridge.process(np.zeros(128, np.float32))
+        bridge.process(sound)
         os.kill(server.status()["worker"]["pid"], signal.SIGKILL)
         with pytest.raises(UserError, match="broke off"):
             for _ in range(2000):
-                bridge.process(np.zeros(128, np.float32))
+                bridge.process(sound)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
