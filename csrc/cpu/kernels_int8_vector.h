@@ -3,9 +3,9 @@
 // Everything is in an unnamed namespace, like kernels_vector.h.
 //
 // One sample of a full-size decoder reads 3 MB of weights from the third-level cache, in int4 1.6 MB, and multiplies
-// with them 2.6 million times. In int8 the reading takes the time: a line of 64 bytes about every 2.5 cycles (Zen 4), in
-// which it could be multiplied with twice. In int4 the multiplications do. So the past taps, which reuse their weights
-// for up to 16 samples and hardly load anything, ride in the loops of the other products.
+// with them 2.6 million times. In int8 the reading takes the time: a line of 64 bytes about every 2.5 cycles (Zen 4),
+// in which it could be multiplied with twice. In int4 the multiplications do. So the past taps, which reuse their
+// weights for up to 16 samples and hardly load anything, ride in the loops of the other products.
 #pragma once
 
 #include "cpu/layer_step.h"
