@@ -95,6 +95,12 @@ def calibrate(model: Model, settings: Settings, segments: int = SEGMENTS) -> dic
     }
 
 
+def is_half(model: Model) -> bool:
+    """Whether float16 holds every weight of a pack without rounding."""
+    arrays = [a for weights in (model.encoder, *model.decoders.values()) for a in weights.values()]
+    return all(np.array_equal(a, a.astype(np.float16).astype(np.float32)) for a in arrays)
+
+
 def rewrite(path: Path, card: dict[str, Any] | None = None, ranges: dict[str, Any] | None = None) -> None:
     """Write a pack again with another card or calibration; its weights keep their bits, and float16 stays float16.
 
@@ -104,8 +110,6 @@ def rewrite(path: Path, card: dict[str, Any] | None = None, ranges: dict[str, An
     card = model.card if card is None else card
     if ranges is not None:
         card = {**card, "recipe": {**card.get("recipe", {}), "calibration": ranges["source"]}}
-    arrays = [a for weights in (model.encoder, *model.decoders.values()) for a in weights.values()]
-    half = all(np.array_equal(a, a.astype(np.float16).astype(np.float32)) for a in arrays)
     model_file.save(
         path,
         model.config,
@@ -113,7 +117,7 @@ def rewrite(path: Path, card: dict[str, Any] | None = None, ranges: dict[str, An
         model.decoders,
         card=card,
         calibration=model.calibration if ranges is None else ranges,
-        half=half,
+        half=is_half(model),
     )
 
 

@@ -19,8 +19,10 @@ import torch
 
 from rtserver import model_file
 from training.calibrate import calibrate, rewrite
+from training.checkpoint import read
+from training.progress import read_log
 from training.settings import CorpusSettings, Settings
-from training.train import RUNS, read_log
+from training.train import RUNS
 
 
 def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
@@ -54,16 +56,18 @@ def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="the configuration that was trained")
+    parser.add_argument("--run", type=Path, help="folder of the run; training/runs/NAME otherwise")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .pt file to write")
     parser.add_argument("--temperature", type=float, default=1.0, help="sampling temperature that the pack calls 1.0")
     parser.add_argument("--device", default="", help="where it was trained, for the card")
     parser.add_argument("--note", default="", help="anything else about how it was trained, for the card")
     arguments = parser.parse_args()
     settings = Settings.read(arguments.config)
-    checkpoint = RUNS / settings.name / "checkpoint.pt"
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    run = arguments.run or RUNS / settings.name
+    checkpoint = run / "checkpoint.pt"
+    state = read(checkpoint)
     average = state["average"]
-    rows = read_log(RUNS / settings.name / "log.jsonl")
+    rows = read_log(run / "log.jsonl")
     train = settings.train
     card = {
         "name": arguments.output.stem,

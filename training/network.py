@@ -5,9 +5,6 @@ Shapes: B batch, T samples, H hops, L latent channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,15 +30,6 @@ class NoteProbe(nn.Module):
         return self.logits(F.relu(self.hidden(latents)))
 
 
-@dataclass
-class Losses:
-    """Means over a batch, in nats. reconstruction: of the next code; domain, note: of the two small heads."""
-
-    reconstruction: Tensor
-    domain: Tensor
-    note: Tensor
-
-
 class TranslationNetwork(nn.Module):
     def __init__(self, config: ModelConfig, domains: list[str], timbres: int) -> None:
         super().__init__()
@@ -64,28 +52,27 @@ class TranslationNetwork(nn.Module):
         domain: str,
         latents: Tensor,
         target: Tensor,
-        history_noise: float = 0.0,
+        history_noise: Tensor | float = 0.0,
         warmup_samples: int = 0,
         history: Tensor | None = None,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
-        history_noise: largest standard deviation of the noise on the teacher-forced past, one draw a segment: it makes
-        the decoder trust its latent, and its own imperfect past when it runs free.
+        history_noise: what is added to the teacher-forced past as the network sees it, [B, T]: it makes the decoder
+        trust its latent, and its own imperfect past when it runs free.
         history: what stands in for the past of target, [B, T]; target itself otherwise.
         warmup_samples: codes at the start, where the past is cut off, that don't count.
         """
         codes = self.codes(target)
-        past = mu_law.network_input(codes if history is None else self.codes(history)).unsqueeze(1)
-        if history_noise > 0.0:
-            level = torch.rand(past.shape[0], 1, 1, device=past.device) * history_noise
-            past = past + level * torch.randn_like(past)
-        logits = self.decoders[domain](past, latents)[:, :, warmup_samples:]
+        past = mu_law.network_input(codes if history is None else self.codes(history)) + history_noise
+        logits = self.decoders[domain](past.unsqueeze(1), latents)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 
-    def heads(self, latents: Tensor, timbre: Tensor, notes: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the domain classifier and of the note probe."""
+    def note_loss(self, latents: Tensor, notes: Tensor) -> Tensor:
+        """Mean cross-entropy of the note probe; notes: MIDI pitches [B, hops of 10 ms]."""
         per_hop = self.config.encoder.hop_samples // 160
-        domain = F.cross_entropy(self.classifier(latents).float(), timbre)
-        note = F.cross_entropy(self.note_probe(latents).float(), notes[:, per_hop - 1 :: per_hop])
-        return domain, note
+        return F.cross_entropy(self.note_probe(latents).float(), notes[:, per_hop - 1 :: per_hop])
+
+    def heads(self, latents: Tensor, timbre: Tensor, notes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropies of the domain classifier and of the note probe."""
+        return F.cross_entropy(self.classifier(latents).float(), timbre), self.note_loss(latents, notes)

@@ -1,190 +1,145 @@
 """Train a model: `python -m training.train --config training/configs/live_cpu.toml`.
 
-Alternates, as in Mor et al. 2018, section 3.3: the classifier learns to tell the source's timbre from the latent;
-encoder and decoder learn to reconstruct while confusing it. Goes on from the last checkpoint in training/runs/NAME;
-stops cleanly, with a checkpoint, after --minutes or on Ctrl-C. `loss.png` there shows how it went.
+Goes on exactly where the last checkpoint in training/runs/NAME was made; stops cleanly, with a checkpoint, after
+--minutes, on Ctrl-C or SIGTERM. `loss.png` there shows how it went, `log.jsonl` every step, and `tensorboard --logdir`
+too if that is installed. Several processes: `torchrun --nproc-per-node 2 -m training.train --config ...`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import signal
+import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training.augment import fade_somewhere, shift_pitch_somewhere
-from training.dataset import Batch, Corpus
-from training.network import Losses, TranslationNetwork
-from training.settings import Settings, TrainSettings
+from training.boards import Board
+from training.checkpoint import write_compact
+from training.distributed import Group
+from training.loop import Trainer
+from training.progress import Chance, Log, Speed, bar, cut_log, picture, read_log
+from training.settings import Settings
+
+__all__ = ["RUNS", "Trainer", "main", "read_log", "run"]
 
 RUNS = Path(__file__).parent / "runs"
 
 
-def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
-    """A linear warm-up over 100 steps (a twentieth of short runs), then a cosine between the two configured rates."""
-    warm = min(1.0, (step + 1) / max(1.0, min(100.0, steps / 20)))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / steps)))
-    return warm * (settings.final_learning_rate + (settings.learning_rate - settings.final_learning_rate) * cosine)
+class Stop:
+    """Whether someone asked for an end: a first Ctrl-C or SIGTERM is noted, a second one ends at once.
+
+    A context: the handlers that were there before come back with its end.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {kind: signal.signal(kind, self._note) for kind in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for kind, handler in self.before.items():
+            signal.signal(kind, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
-class Trainer:
-    """Network, averaged weights, optimizers and step count of one run."""
+def run(
+    settings: Settings, folder: Path, minutes: float = math.inf, device: str = "cpu", quiet: bool = False
+) -> Trainer:
+    """Train from the last checkpoint in a folder, or from the start, until the steps or the minutes are over."""
+    group = Group(device)
+    trainer = Trainer(settings, device, group)
+    checkpoint, log_path = folder / "checkpoint.pt", folder / "log.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    train, steps = settings.train, settings.train.steps
+    audio_seconds = train.batch * train.segment_seconds * group.size
+    if group.first:
+        cut_log(log_path, trainer.step)
+    log = Log(log_path if group.first else Path("/dev/null"))
+    board = Board(folder / "board", wanted=group.first)
+    chance, speed = Chance(), Speed()
+    started = saved = time.monotonic()
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        self.settings, self.device, self.step = settings, device, 0
-        torch.manual_seed(settings.train.seed)
-        self.rng = np.random.default_rng(settings.train.seed)
-        domains = list(settings.train.domains)
-        instruments = list(settings.train.timbre_lags_ms)
-        self.corpus = Corpus(settings.corpus.folder, "train", instruments)
-        self.network = TranslationNetwork(settings.model, domains, len(instruments)).to(device)
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        classifier = list(self.network.classifier.parameters())
-        theirs = {id(p) for p in classifier}
-        rest = [p for p in self.network.parameters() if id(p) not in theirs]
-        self.optimizer = torch.optim.Adam(rest, betas=(0.9, 0.99))
-        self.classifier_optimizer = torch.optim.Adam(classifier, lr=1e-3)
+    def save() -> None:
+        if group.first:
+            trainer.save(checkpoint)
+            picture(log_path, folder / "loss.png")
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint beside its final place, then rename, so that none is ever half written."""
-        state = {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "classifier_optimizer": self.classifier_optimizer.state_dict(),
-        }
-        partial = path.with_suffix(".part")
-        torch.save(state, partial)
-        partial.rename(path)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint; one without optimizer moments (they may stay behind) starts those anew."""
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.average = state["average"]
-        if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        self.rng = np.random.default_rng(self.settings.train.seed + self.step)
-
-    def _tensors(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        probability = self.settings.train.pitch_shift_probability
-        source = np.stack(
-            [shift_pitch_somewhere(s, self.rng) if self.rng.random() < probability else s for s in batch.source]
-        )
-        fade = self.settings.train.history_fade_probability
-        history = np.stack([fade_somewhere(t, self.rng) if self.rng.random() < fade else t for t in batch.target])
-        arrays = (source, batch.target, history, batch.timbre, batch.notes)
-        return tuple(torch.from_numpy(a).to(self.device) for a in arrays)
-
-    def train_step(self, steps: int) -> tuple[str, Losses]:
-        """One batch of one domain through both halves of the alternating step."""
-        s = self.settings.train
-        rate = learning_rate(s, self.step, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        names, shares = zip(*s.domains.items(), strict=False)
-        domain = str(self.rng.choice(names, p=np.array(shares) / sum(shares)))
-        samples = round(s.segment_seconds * self.settings.model.sample_rate_hz)
-        batch = self.corpus.draw(self.rng, domain, s.timbre_lags_ms, s.timbre_probability, s.batch, samples)
-        source, target, history, timbre, notes = self._tensors(batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
-            latents = self.network.encode(source)
-            classifier_loss, _ = self.network.heads(latents.detach(), timbre, notes)
-            self.classifier_optimizer.zero_grad()
-            classifier_loss.backward()
-            self.classifier_optimizer.step()
-
-            domain_loss, note_loss = self.network.heads(latents, timbre, notes)
-            kept = (torch.rand(len(latents), 1, 1, device=self.device) >= s.latent_dropout).to(latents.dtype)
-            reconstruction = self.network.reconstruction(
-                domain, latents * kept, target, s.history_noise, s.warmup_samples, history
-            ).mean()
-            # The confusion term is bounded: no reward for being wronger than a guess.
-            confusion = domain_loss.clamp(max=math.log(len(self.corpus.instruments)))
-            loss = reconstruction - s.confusion_weight * confusion + s.note_weight * note_loss
-            self.optimizer.zero_grad()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.gradient_clip)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(s.average_decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1.0 - decay)
-        return domain, Losses(reconstruction.detach(), classifier_loss.detach(), note_loss.detach())
+    with Stop() as stop, bar(settings.name, steps, quiet or not group.first) as shown:
+        while trainer.step < steps:
+            domain, losses = trainer.train_step()
+            batch = trainer.batch
+            row = log.add(trainer.step, domain, losses, chance.add(batch.timbre), speed.add(audio_seconds))
+            shown.update(trainer.step, log.told(row))
+            board.scalars(trainer.step, domain, row)
+            if not math.isfinite(losses.reconstruction):
+                raise FloatingPointError(f"step {trainer.step}: the loss is {losses.reconstruction}; lower the rate")
+            if group.first and trainer.step % train.example_steps == 0:
+                board.example(trainer.step, trainer.network, batch)
+            now = time.monotonic()
+            if trainer.step % train.checkpoint_steps == 0 or now - saved > train.checkpoint_minutes * 60:
+                save()
+                saved = now
+            if group.any(stop.asked or now - started >= minutes * 60):
+                break
+    save()
+    log.close()
+    board.close()
+    return trainer
 
 
-def read_log(log: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log: step, decoder, reconstruction, domain, note."""
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-
-
-def picture(log: Path, out: Path) -> None:
-    """Draw the losses of a run's log against its steps, each smoothed over 25 of its decoder's steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = read_log(log)
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), constrained_layout=True)
-    for axis, key in zip(axes, ("reconstruction", "domain", "note"), strict=False):
-        for domain in sorted({r["decoder"] for r in rows}):
-            mine = [r for r in rows if r["decoder"] == domain]
-            width = min(25, len(mine))
-            smooth = np.convolve([r[key] for r in mine], np.ones(width) / width, mode="valid")
-            axis.plot([r["step"] for r in mine[width - 1 :]], smooth, lw=1.0, label=domain)
-        axis.set_title(key), axis.set_xlabel("step"), axis.set_ylabel("nats"), axis.legend()
-    figure.savefig(out, dpi=90)
-    pyplot.close(figure)
+def configured(path: Path, **changes: Any) -> Settings:
+    """Settings of a file with other values in [train]; ends the program with one line if they are wrong."""
+    try:
+        settings = Settings.read(path)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        return replace(settings, train=replace(settings.train, **changes))
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"{error}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="training configuration (TOML)")
-    parser.add_argument("--steps", type=int, help="length of the learning-rate schedule; the configuration's otherwise")
+    parser.add_argument("--run", type=Path, help="folder of the run; training/runs/NAME otherwise")
+    parser.add_argument(
+        "--steps", type=int, help="length of the run and of its schedules; the configuration's otherwise"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with a checkpoint")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--workers", type=int, help="processes that prepare segments; the configuration's otherwise")
+    parser.add_argument("--compact", type=Path, metavar="FOLDER", help="also leave the compact form of the end there")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    settings = Settings.read(arguments.config)
-    steps = arguments.steps or settings.train.steps
-    trainer = Trainer(settings, torch.device(arguments.device))
-    run = RUNS / settings.name
-    run.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = run / "checkpoint.pt", run / "log.jsonl"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    started = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    settings = configured(arguments.config, steps=arguments.steps, workers=arguments.workers)
+    folder = arguments.run or RUNS / settings.name
     try:
-        with Progress(*columns) as progress, open(log, "a", buffering=1, encoding="utf-8") as file:
-            task = progress.add_task(settings.name, total=steps, completed=trainer.step)
-            while trainer.step < steps and time.monotonic() - started < arguments.minutes * 60:
-                domain, losses = trainer.train_step(steps)
-                row = {name: round(float(value), 4) for name, value in vars(losses).items()}
-                file.write(json.dumps({"step": trainer.step, "decoder": domain, **row}) + "\n")
-                told = f"step {trainer.step} {domain} {row['reconstruction']:.3f}"
-                progress.update(task, completed=trainer.step, description=told)
-                if trainer.step % settings.train.checkpoint_steps == 0:
-                    trainer.save(checkpoint)
-                    picture(log, run / "loss.png")
-    except KeyboardInterrupt:
-        pass
-    trainer.save(checkpoint)
-    picture(log, run / "loss.png")
-    print(f"{checkpoint} at step {trainer.step}; losses in {run / 'loss.png'}")
+        trainer = run(settings, folder, arguments.minutes, arguments.device)
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f"{error}")
+    if arguments.compact and trainer.group.first:
+        write_compact(arguments.compact, trainer.state(), settings.model)
+    if trainer.group.first:
+        print(f"{folder / 'checkpoint.pt'} at step {trainer.step}; losses in {folder / 'loss.png'}")
+    trainer.group.close()
 
 
 if __name__ == "__main__":

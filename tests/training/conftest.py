@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,11 @@ RECIPE = TrainSettings(
     warmup_samples=64,
     bfloat16=False,
 )
+
+
+def with_train(settings: Settings, **changes: Any) -> Settings:
+    """The same run with other values in [train]."""
+    return replace(settings, train=replace(settings.train, **changes))
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""What a step of training is made of: every random choice is a function of (seed, step, segment) alone.
+
+So a run that goes on from a checkpoint takes the very steps that it would have taken, a prefetching process needs no
+state, and two processes with half a batch each see what one sees with the whole.
+Shapes: B segments for the decoder, L more for the confusion loss only, T samples at 16 kHz, N hops of 10 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from training.augment import fade_somewhere, shift_pitch_somewhere
+from training.dataset import Corpus
+from training.settings import Settings
+
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+PREFETCHED = 3  # steps that each worker is ahead
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """source: what the encoder hears, [B + L, T] float32; target, history: what the decoder must say, and the past that
+    it is taught with, [B, T]; timbre [B + L] and notes [B + L, N] int64; noise_level, noise_seed and kept [B]: standard
+    deviation and seed of the noise on the history, and 0 where the latent is dropped."""
+
+    domain: str
+    source: np.ndarray
+    target: np.ndarray
+    history: np.ndarray
+    timbre: np.ndarray
+    notes: np.ndarray
+    noise_level: np.ndarray
+    noise_seed: np.ndarray
+    kept: np.ndarray
+
+
+def domain_of_step(shares: Mapping[str, float], step: int) -> str:
+    """Whose turn it is: multiples of the golden ratio, modulo 1, fall into the shares as evenly as can be."""
+    at = (step * GOLDEN) % 1.0 * sum(shares.values())
+    for name, share in shares.items():
+        at -= share
+        if at < 0.0:
+            return name
+    return next(reversed(shares))
+
+
+def prepare(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Prepared:
+    """The segments of a step, beginning with number `first` of all processes' together."""
+    s = settings.train
+    hop = settings.model.encoder.hop_samples
+    samples = round(s.segment_seconds * settings.model.sample_rate_hz) // hop * hop
+    domain = domain_of_step(s.domains, step)
+    source, target, history, timbre, notes = [], [], [], [], []
+    level, seed, kept = np.zeros(s.batch, np.float32), np.zeros(s.batch, np.int64), np.ones(s.batch, np.float32)
+    for i in range(s.batch):
+        rng = np.random.default_rng([s.seed, step, first + i])
+        batch = corpus.draw(rng, domain, s.timbre_lags_ms, s.timbre_probability, 1, samples)
+        clean = batch.target[0].astype(np.float32)
+        heard = batch.source[0].astype(np.float32)
+        source.append(shift_pitch_somewhere(heard, rng) if rng.random() < s.pitch_shift_probability else heard)
+        target.append(clean)
+        history.append(fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean)
+        timbre.append(batch.timbre[0])
+        notes.append(batch.notes[0])
+        level[i] = rng.uniform(0.0, s.history_noise) if s.history_noise else 0.0
+        seed[i] = rng.integers(2**62)
+        kept[i] = rng.random() >= s.latent_dropout
+    for i in range(s.listen_batch):
+        # The other half of the seeds: none of these is a segment of the batch of any process.
+        rng = np.random.default_rng([s.seed, step, first + i, 1])
+        name = s.listen[int(rng.integers(len(s.listen)))]
+        batch = corpus.draw(rng, name, s.timbre_lags_ms, 0.0, 1, samples)
+        heard = batch.source[0].astype(np.float32)
+        source.append(shift_pitch_somewhere(heard, rng) if rng.random() < s.pitch_shift_probability else heard)
+        timbre.append(batch.timbre[0])
+        notes.append(batch.notes[0])
+    return Prepared(
+        domain,
+        np.stack(source),
+        np.stack(target),
+        np.stack(history),
+        np.array(timbre, dtype=np.int64),
+        np.stack(notes),
+        level,
+        seed,
+        kept,
+    )
+
+
+def noise(batch: Prepared, device: torch.device) -> torch.Tensor:
+    """The noise on the history of each segment, [B, T]: the same for a segment whichever process has it."""
+    out = torch.zeros(batch.target.shape, device=device)
+    generator = torch.Generator(device=device)
+    for row, level, seed in zip(out, batch.noise_level, batch.noise_seed, strict=True):
+        if level > 0.0:
+            generator.manual_seed(int(seed))
+            row.normal_(generator=generator).mul_(float(level))
+    return out
+
+
+_corpus: Corpus | None = None
+_settings: Settings | None = None
+
+
+def _open(settings: Settings) -> None:
+    global _corpus, _settings
+    torch.set_num_threads(1)
+    _settings = settings
+    _corpus = Corpus(settings.corpus.folder, "train", list(settings.train.timbre_lags_ms))
+
+
+def _prepare(step: int, first: int) -> Prepared:
+    assert _settings is not None and _corpus is not None
+    return prepare(_settings, _corpus, step, first)
+
+
+def prefetch(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Iterator[Prepared]:
+    """The batches from a step on, without end, prepared by `workers` processes ahead of time (0: here, when asked)."""
+    workers = settings.train.workers
+    if workers == 0:
+        while True:
+            yield prepare(settings, corpus, step, first)
+            step += 1
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_open, initargs=(settings,))
+    pending: list[Future[Prepared]] = []
+    try:
+        while True:
+            while len(pending) < workers * PREFETCHED:
+                pending.append(pool.submit(_prepare, step, first))
+                step += 1
+            yield pending.pop(0).result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,153 @@
+"""What a run leaves to go on from: a checkpoint with everything, a compact form that travels, and packs as a start.
+
+A full checkpoint resumes exactly: weights, averaged weights, the moments of both optimizers and the step, from which
+all random choices follow (`training/batches.py`). The compact form holds the averaged weights in bfloat16 and nothing
+else, in files of at most 16 MB: enough for a warm restart elsewhere, where the moments start anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtserver.model_config import ModelConfig
+from training.network import TranslationNetwork
+
+FORMAT = 2
+PART_BYTES = 15_500_000  # what torch.save adds to the tensors of a part stays well below the rest of 16 MB
+INDEX = "compact.json"
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint beside its final place, then rename, so that none is ever half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A full checkpoint, or the folder of a compact one. ValueError if it isn't one or is damaged."""
+    if path.is_dir():
+        return read_compact(path)
+    state = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(state, dict) or "network" not in state or "step" not in state:
+        raise ValueError(f"{path}: not a checkpoint of a training run")
+    if state.get("format", 1) > FORMAT:
+        raise ValueError(f"{path}: written by a newer version (format {state['format']}, this one reads {FORMAT})")
+    return state
+
+
+def write_compact(folder: Path, state: Mapping[str, Any], model: ModelConfig, part_bytes: int = PART_BYTES) -> int:
+    """Leave `compact-NNN.pt` and `compact.json` in a folder; gives the number of files. Older parts there go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[dict[str, Tensor]] = [{}]
+    room = part_bytes
+    for name, value in state["average"].items():
+        flat = value.detach().to("cpu", torch.bfloat16).reshape(-1)
+        at = 0
+        while at < len(flat):
+            if room < 2:
+                parts.append({})
+                room = part_bytes
+            piece = flat[at : at + room // 2].clone()
+            parts[-1][f"{name}@{at}"] = piece
+            at += len(piece)
+            room -= 2 * len(piece)
+    for old in folder.glob("compact-*.pt"):
+        old.unlink()
+    digests = {}
+    for number, part in enumerate(parts):
+        path = folder / f"compact-{number:03d}.pt"
+        torch.save(part, path)
+        digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    index = {
+        "format": FORMAT,
+        "step": state["step"],
+        "model": asdict(model),
+        "shapes": {name: list(value.shape) for name, value in state["average"].items()},
+        "parts": digests,
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    return len(parts) + 1
+
+
+def read_compact(folder: Path) -> dict[str, Any]:
+    """What `write_compact` left, as a checkpoint without moments; ValueError names a part that is lost or damaged."""
+    if not (folder / INDEX).is_file():
+        raise ValueError(f"{folder}: no {INDEX} there, so this is no compact checkpoint")
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    weights = {name: torch.empty(shape).reshape(-1) for name, shape in index["shapes"].items()}
+    filled = dict.fromkeys(weights, 0)
+    for name, digest in index["parts"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path}: missing; a compact checkpoint needs all of its {len(index['parts'])} parts")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{path}: damaged, or of another checkpoint")
+        for key, piece in torch.load(path, weights_only=True).items():
+            tensor, _, at = key.rpartition("@")
+            weights[tensor][int(at) : int(at) + len(piece)] = piece.float()
+            filled[tensor] += len(piece)
+    if short := [name for name, count in filled.items() if count != weights[name].numel()]:
+        raise ValueError(f"{folder}: {short[0]} is incomplete")
+    whole = {name: tensor.reshape(index["shapes"][name]) for name, tensor in weights.items()}
+    return {"format": FORMAT, "step": index["step"], "model": index["model"], "network": whole, "average": whole}
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """Weights to begin a run with, by the names of `TranslationNetwork`: of a pack, a checkpoint or a compact one.
+
+    Of a checkpoint the averaged ones. FileNotFoundError or ValueError if there is nothing of the kind.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no pack or checkpoint there to start from")
+    if path.is_file():
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and "encoder" in content and "decoders" in content:
+            return {
+                **{f"encoder.{k}": v.float() for k, v in content["encoder"].items()},
+                **{f"decoders.{d}.{k}": v.float() for d, w in content["decoders"].items() for k, v in w.items()},
+            }
+    return {k: v.float() for k, v in read(path)["average"].items()}
+
+
+def start_from(network: TranslationNetwork, weights: Mapping[str, Tensor], copies: Mapping[str, str]) -> list[str]:
+    """Fill a network with what fits of other weights; gives the decoders (and heads) that stay fresh.
+
+    copies: decoder -> the decoder of `weights` that it begins as. ValueError if the encoder is of another shape, or a
+    decoder that is named isn't there.
+    """
+    state = network.state_dict()
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        group, _, rest = name.partition(".")
+        source = name
+        if group == "decoders":
+            decoder, _, rest = rest.partition(".")
+            if decoder in copies:
+                source = f"decoders.{copies[decoder]}.{rest}"
+                if source not in weights:
+                    raise ValueError(f"start_decoders.{decoder}: there is no decoder {copies[decoder]!r} to start from")
+        given = weights.get(source)
+        if given is not None and given.shape == value.shape:
+            found[name] = given
+        elif group == "encoder":
+            there = "missing" if given is None else f"of shape {list(given.shape)}"
+            raise ValueError(f"start: expected {name} of shape {list(value.shape)}, found it {there}")
+    network.load_state_dict(found, strict=False)
+    missing = [
+        ".".join(name.split(".")[: 2 if name.startswith("decoders") else 1]) for name in state if name not in found
+    ]
+    return list(dict.fromkeys(missing))
