@@ -275,8 +275,12 @@ class Worker:
         encoding: str = "mu_law_rounded",
         voices: list[Decoder] = ...,
         seed: int = 0,
+        render_thread: int = -1,
     ) -> None:
-        """kind: "loopback", "identity16k" (push back each hop as its latent) or "model". Raises ValueError."""
+        """kind: "loopback", "identity16k" (push back each hop as its latent) or "model". Raises ValueError.
+
+        render_thread: index into ensembles() of those that are no bounces; -1: the one with the fewest sessions.
+        """
 
     def wait_hop(self, timeout_ms: int) -> tuple[int, int, int, NDArray[np.float32]] | None:
         """(session, epoch, hop_index, hop) due first; hop_index 0: reset the encoder. One thread calls this."""

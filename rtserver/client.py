@@ -82,6 +82,7 @@ class Bridge:
             decoder=decoder,
             seed=seed,
             jitter_ms=jitter_ms,
+            offline=1 if offline else None,
         )
         self._decoders: list[str] = []
         self._parameters: dict[str, float | int] = {}  # what was set here, for the next connection

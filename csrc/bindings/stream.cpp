@@ -137,7 +137,7 @@ py::dict causes_dict(const uint64_t* counts) {
 
 void open_session(Worker& worker, int session, std::shared_ptr<Segment> segment, const std::string& kind,
                   int hop_samples, int lookahead_samples, const std::string& encoding,
-                  const std::vector<std::shared_ptr<rtengine::Decoder>>& voices, uint64_t seed) {
+                  const std::vector<std::shared_ptr<rtengine::Decoder>>& voices, uint64_t seed, int render_thread) {
   SessionConfig config;
   config.id = session;
   if (kind == "loopback")
@@ -152,6 +152,7 @@ void open_session(Worker& worker, int session, std::shared_ptr<Segment> segment,
   config.lookahead_samples = lookahead_samples;
   config.encoding = encoding_of(encoding);
   config.seed = seed;
+  config.render_thread = render_thread;
   py::gil_scoped_release release;
   auto made = config.kind == Kind::kModel ? voices_of(voices, hop_samples) : std::vector<std::unique_ptr<Voice>>{};
   worker.open_session(config, std::move(segment), std::move(made));
@@ -427,7 +428,8 @@ void bind_stream(py::module_& m) {
       .def_property_readonly("realtime_granted", &Worker::realtime_granted)
       .def("open_session", &open_session, py::arg("session"), py::arg("segment"), py::arg("kind"),
            py::arg("hop_samples") = 160, py::arg("lookahead_samples") = 0, py::arg("encoding") = "mu_law_rounded",
-           py::arg("voices") = std::vector<std::shared_ptr<rtengine::Decoder>>{}, py::arg("seed") = 0)
+           py::arg("voices") = std::vector<std::shared_ptr<rtengine::Decoder>>{}, py::arg("seed") = 0,
+           py::arg("render_thread") = -1)
       .def("wait_hop", &wait_hop, py::arg("timeout_ms"))
       .def("push_latent", &push_latent, py::arg("session"), py::arg("epoch"), py::arg("latent"))
       .def("close_session", &Worker::close_session, py::arg("session"), py::call_guard<py::gil_scoped_release>())

@@ -1,6 +1,8 @@
 #include "stream/ensemble.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 namespace rtstream {
 
@@ -159,6 +161,13 @@ Stand Ensembles::place() const {
   for (size_t i = 1; i < live_.size(); ++i)
     if (live_[i]->stats().players < live_[best]->stats().players) best = i;
   return {live_[best].get(), bounces_[best].get()};
+}
+
+Stand Ensembles::at(int number) const {
+  if (number < 0 || number >= static_cast<int>(live_.size()))
+    throw std::invalid_argument("render_thread: expected 0 to " + std::to_string(live_.size() - 1) + ", found " +
+                                std::to_string(number));
+  return {live_[number].get(), bounces_[number].get()};
 }
 
 std::vector<EnsembleStats> Ensembles::stats() const {

@@ -109,7 +109,8 @@ class Ensembles {
  public:
   explicit Ensembles(bool realtime);  // cores from thread_plan()
 
-  Stand place() const;  // [control thread] on the core with the fewest players
+  Stand place() const;         // [control thread] on the core with the fewest players
+  Stand at(int number) const;  // [control thread] throws std::invalid_argument
   std::vector<EnsembleStats> stats() const;
 
  private:

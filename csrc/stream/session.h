@@ -31,7 +31,8 @@ struct SessionConfig {
   int lookahead_samples = 0;
   Encoding encoding = Encoding::kMuLawRounded;
   uint64_t seed = 0;
-  bool realtime = true;  // ask for SCHED_FIFO
+  bool realtime = true;    // ask for SCHED_FIFO
+  int render_thread = -1;  // of those of the worker, counted from 0; negative: the one with the fewest sessions
 };
 
 // How a hop is to be played: as the parameters were when its last frame came in. So what a host automates is heard with

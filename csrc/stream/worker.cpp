@@ -41,9 +41,9 @@ void Worker::open_session(SessionConfig config, std::shared_ptr<rtbridge::Segmen
     if (sessions_.count(config.id))
       throw std::invalid_argument("session " + std::to_string(config.id) + " is open already");
   }
+  const Stand stand = config.render_thread < 0 ? ensembles_.place() : ensembles_.at(config.render_thread);
   // Outside of the lock: it allocates and starts threads, while the encoder thread serves other sessions.
-  auto session =
-      std::make_shared<Session>(config, std::move(segment), std::move(voices), &hops_wake_, ensembles_.place());
+  auto session = std::make_shared<Session>(config, std::move(segment), std::move(voices), &hops_wake_, stand);
   const std::lock_guard lock(mutex_);
   sessions_[config.id] = std::move(session);
 }

@@ -113,7 +113,7 @@ void ControlClient::close() {
   bridge_ = nullptr;
   session_ = 0;
   phase_ = Phase::kResting;
-  ask_wanted_ = false;
+  ask_wanted_ = refused_live_ = false;
   announce(Link::kIdle, {});
 }
 
@@ -131,8 +131,9 @@ bool ControlClient::wait_connected(uint32_t timeout_ms, bool patient) noexcept {
       case Link::kConnected:
       case Link::kIdle:
       case Link::kUnplayable:
-      case Link::kRefused:
         return true;
+      case Link::kRefused:
+        return !ask_as_bounce();
       case Link::kNoServer:
         return !patient;
       case Link::kConnecting:
@@ -190,6 +191,11 @@ void ControlClient::step(uint64_t now_ns) {
   switch (phase_) {
     case Phase::kResting:
       if (bridge_ && choose_again_.load(std::memory_order_acquire)) next_ns_ = 0;
+      if (ask_as_bounce()) {
+        refused_live_ = false;
+        next_ns_ = 0;
+        announce(Link::kConnecting, {});
+      }
       if ((!bridge_ && !ask_wanted_) || now_ns < next_ns_) return;
       if (bridge_ && served_fresh_)
         request_session(now_ns);
@@ -198,7 +204,8 @@ void ControlClient::step(uint64_t now_ns) {
       return;
     case Phase::kAsking:
     case Phase::kConnecting:
-      if (now_ns >= deadline_ns_) return rest(now_ns, kRetryNs, Link::kNoServer, place(address_) + " does not answer");
+      if (now_ns >= deadline_ns_)
+        return rest(now_ns, retry_ns(), Link::kNoServer, place(address_) + " does not answer");
       if (now_ns < repeat_ns_) return;
       repeat_ns_ = now_ns + kRepeatNs;
       return send(phase_ == Phase::kAsking ? osc_->models() : osc_->connect(request_));
@@ -229,7 +236,7 @@ void ControlClient::receive(uint64_t now_ns) {
     if (!socket_->refused()) return;
     if (phase_ == Phase::kAsking || phase_ == Phase::kConnecting) {
       start_server(now_ns);
-      rest(now_ns, kRetryNs, Link::kNoServer,
+      rest(now_ns, retry_ns(), Link::kNoServer,
            "no server on " + place(address_) + "; start one with: rtserver --model piano.pt --port " +
                std::to_string(address_.port));
     }
@@ -249,6 +256,8 @@ void ControlClient::take(const ControlReply& reply, uint64_t now_ns) {
       message_ = error->text;
     } else if (error->text.rfind("no session ", 0) != 0) {  // that would be the answer to a late goodbye
       session_ = 0;
+      refused_live_ = !request_.offline;
+      if (segment_) let_go();
       rest(now_ns, kRefusedNs, Link::kRefused, error->text);
     }
   } else if (const auto* status = std::get_if<StatusReply>(&reply)) {
@@ -296,10 +305,11 @@ void ControlClient::request_session(uint64_t now_ns) {
   request_.jitter_ms = address_.jitter_ms;
   request_.seed = static_cast<uint64_t>(std::max(values_[index(Param::kSeed)].load(), 0.0));
   request_.session = session_;
+  request_.offline = offline_.load(std::memory_order_acquire);
   phase_ = Phase::kConnecting;
   deadline_ns_ = now_ns + kAnswerNs;
   repeat_ns_ = now_ns + kRepeatNs;
-  announce(Link::kConnecting, {});
+  if (link() != Link::kRefused) announce(Link::kConnecting, {});  // the reason stays to be read until it is another
   send(osc_->connect(request_));
 }
 
@@ -339,7 +349,16 @@ void ControlClient::attach(const ConnectedReply& reply) {
   session_ = reply.session;
   load_at_ns_ = 0;
   phase_ = Phase::kConnected;
+  refused_live_ = false;
   announce(Link::kConnected, {});
+}
+
+// Who was refused leaves the first places at a new server to those that played.
+uint64_t ControlClient::retry_ns() const noexcept { return refused_live_ ? kRefusedNs : kRetryNs; }
+
+// [under the mutex] Refused as a live stream, wanted as a bounce since.
+bool ControlClient::ask_as_bounce() const noexcept {
+  return bridge_ && link() == Link::kRefused && refused_live_ && offline_.load(std::memory_order_acquire);
 }
 
 bool ControlClient::lost(uint64_t now_ns) const noexcept {

@@ -118,6 +118,7 @@ std::vector<uint8_t> OscControl::connect(const ConnectRequest& r) {
   option("seed", seed);
   if (r.remote) option("jitter_ms", jitter);
   if (r.session != 0) option("session", session);
+  if (r.offline) option("offline", "1");
   return message("/rt/connect", arguments);
 }
 

@@ -71,7 +71,8 @@ class StreamOptions:
 
     @property
     def server_arguments(self) -> list[str]:
-        return ["--margin", self.margin, "--precision", self.precision]
+        # What does not fit is measured too.
+        return ["--margin", self.margin, "--precision", self.precision, "--admit", "all"]
 
     @property
     def largest_block_frames(self) -> int:

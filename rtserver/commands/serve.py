@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from rtserver import latency
+from rtserver.control.options import ADMIT
 from rtserver.errors import UserError
 from rtserver.precision import METAVAR
 
@@ -55,6 +56,10 @@ def register(app: typer.Typer) -> None:
                 "--pin/--no-pin", envvar="RTSERVER_PIN", help="Keep encoder and decoder on cores of their own."
             ),
         ] = True,
+        admit: Annotated[
+            str,
+            typer.Option(metavar="|".join(ADMIT), help="Live sessions: as many as fit the machine, or all."),
+        ] = ADMIT[0],
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No banner.")] = False,
         version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     ) -> None:
@@ -69,9 +74,11 @@ def register(app: typer.Typer) -> None:
             latency.margin_ms(margin)
         except ValueError as error:
             raise UserError(f"--margin: {error}") from None
+        if admit not in ADMIT:
+            raise UserError(f"--admit: expected {' or '.join(ADMIT)}, found {admit}")
         if device not in ("auto", "cpu"):
             raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
-        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, quiet)
+        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, admit, quiet)
 
 
 def read_key(text: str | None) -> bytes | None:
@@ -99,6 +106,7 @@ def run(
     precision: str,
     temperature: float,
     pin: bool,
+    admit: str,
     quiet: bool,
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
@@ -106,7 +114,7 @@ def run(
     from rtserver.control.worker_process import WorkerProcess
 
     options = ServerOptions(
-        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin
+        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin, admit=admit
     )
     worker = WorkerProcess(options.for_worker)  # it starts while the rest is imported here
     try:

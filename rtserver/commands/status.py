@@ -80,6 +80,14 @@ def show(seen: dict[str, Any]) -> None:
                 f"rendering on {where}{', offline' if ensemble['bounces'] else ''}: {ensemble['sessions']} sessions,"
                 f" {ensemble['together']} generated together, busy {ensemble['busy_s']} s"
             )
+    capacity = seen["capacity"]
+    loads = [*(core["load"] for core in capacity["decoder_cores"]), capacity["encoder_core"]["load"]]
+    decoders = ", ".join(f"{100 * load:.0f}%" for load in loads[:-1])
+    limit = f"up to {100 * capacity['room']:.0f}%" if capacity["admit"] == "measured" else "all sessions are admitted"
+    console.print(
+        f"taken by live sessions: decoder cores {decoders}, encoder core {100 * loads[-1]:.0f}% ({limit});"
+        f" {capacity['refused']} refused"
+    )
     names = (f"{m['name']}{' ' + str(m['decoders']) if m.get('decoders') else ''}" for m in seen["models"])
     console.print("models " + ", ".join(names), markup=False)
     console.print(

@@ -8,6 +8,8 @@ from functools import cached_property
 from rtserver.precision import check
 from rtserver.worker.messages import WorkerOptions
 
+ADMIT = ("measured", "all")  # sessions: as many as the machine was measured to carry, or all
+
 
 @dataclass(frozen=True)
 class ServerOptions:
@@ -22,6 +24,7 @@ class ServerOptions:
     precision: str = "auto"
     temperature: float = 1.0
     pin: bool = True
+    admit: str = ADMIT[0]
 
     @cached_property
     def for_worker(self) -> WorkerOptions:

@@ -19,12 +19,16 @@ PARAMETERS = (
 FALLBACKS = ("dry", "silence")
 
 
-def create(session: Session) -> None:
-    """Make the segment of the session's next generation, with its parameters already in it."""
+def create(session: Session, offline: bool = False) -> None:
+    """Make the segment of the session's next generation, with its parameters already in it.
+
+    offline: a bounce, until the client says otherwise.
+    """
     session.segment_name = _engine.Segment.name_for(os.getpid(), session.number, session.generation)
     session.segment = _engine.Segment.create(session.segment_name, **session.geometry)
     for name, value in session.parameters.items():
         session.segment.set(name, typed(name, value))
+    session.segment.set("offline", int(offline))
 
 
 def typed(name: str, value: float | int) -> float | int:
@@ -71,6 +75,13 @@ def set_parameter(session: Session, name: str, value: float | int) -> None:
 
 def closed_by_client(session: Session) -> bool:
     return session.segment is not None and bool(session.segment.get("closed_by_client"))
+
+
+def plays_live(session: Session) -> bool:
+    """Whether the client has begun a stream that is no bounce."""
+    if session.segment is not None:
+        return bool(session.segment.get("epoch_requested")) and not session.segment.get("offline")
+    return bool(session.worker_stats.get("epoch")) and not session.worker_stats.get("offline", 1)
 
 
 def sweep() -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from rtserver import osc
 from rtserver.control import segments, status
+from rtserver.control.admission import Admission, Refused
 from rtserver.control.endpoint import Address, OscEndpoint
 from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
@@ -69,6 +70,7 @@ class Server:
         self.worker: Ready | None = None
         self.report = Report({}, 0, 0, {})
         self.worker_models: set[str] = set()
+        self.admission = Admission(options.admit)
         self.osc_counts: Counter[str] = Counter()
         self.osc_refused: Counter[str] = Counter()
         self._progress = progress
@@ -189,6 +191,7 @@ class Server:
             for session in list(self.sessions.values()):
                 segments.forget_name(session)
                 why = session.why_over(now) or ("closed" if segments.closed_by_client(session) else "")
+                why = why or self.admission.why_not_live(session, self.sessions.values())
                 if why:
                     self._end(session, why)
 
@@ -204,9 +207,11 @@ class Server:
             case Ready():
                 self.worker = message
                 self.worker_state = "running"
+                self.admission.has_cores(message.scheduling)
                 if self._models_ready.is_set():
                     self._feed_worker()
-            case ModelLoaded(name=name, error=""):
+            case ModelLoaded(name=name, error="", cost=cost):
+                self.admission.learn(name, cost)
                 self.worker_models.add(name)
             case ModelLoaded(name=name, gone=True):
                 log.warning("prepared weights of %s are gone; preparing them again", name)
@@ -317,7 +322,7 @@ class Server:
         try:
             session = await self._open(event, address)
         except UserError as error:
-            self._reply(osc.ErrorReply(getattr(error, "code", "refused"), str(error)), address)
+            self._reply(osc.ErrorReply(error.code if isinstance(error, Refused) else "refused", str(error)), address)
             return
         if session is not None:
             parts = session.parts.to_dict()
@@ -335,7 +340,7 @@ class Server:
     async def _open(self, event: osc.Connect, address: Address) -> Session | None:
         """The session that answers a request; None when the answer is already on its way."""
         if self.state != "ready" or self.worker is None or {m.name for m in self.catalog} - self.worker_models:
-            raise _Refused("loading", "the server is still loading its models; try again in a moment")
+            raise Refused("loading", "the server is still loading its models; try again in a moment")
         for known in self.sessions.values():
             if known.answers(address, event, time.monotonic()):  # our first answer was lost, or isn't there yet
                 return known if known.state == "running" else None
@@ -353,7 +358,7 @@ class Server:
         session = self._resumed(event, address)
         if session is None:
             if len(self.sessions) >= MAX_SESSIONS:
-                raise _Refused("full", f"{MAX_SESSIONS} sessions are open, the most there can be; end one first")
+                raise Refused("full", f"{MAX_SESSIONS} sessions are open, the most there can be; end one first")
             session = Session(
                 number=self._next_session,
                 transport=event.transport,
@@ -368,9 +373,8 @@ class Server:
                 request=event,
                 parameters={"temperature": self.options.temperature, "seed": 0, "decoder": 0},
             )
-            self._next_session += 1
-            self.sessions[session.number] = session
         try:
+            another_model = session.model is not model
             session.model, session.parts, session.address, session.request = model, parts, address, event
             session.rate_hz, session.max_block_frames = event.rate_hz, event.max_block_frames
             session.channels, session.client_pid, session.client_started = event.channels, event.client_pid, started
@@ -380,7 +384,12 @@ class Server:
                 session.parameters["seed"] = event.seed
             if session.parameters["decoder"] >= max(1, len(model.decoders)):
                 session.parameters["decoder"] = 0
-            await self._start(session)
+            session.reserved = session.reserved and not another_model
+            if not event.offline:
+                self.admission.reserve(session, self.sessions.values())
+            self.sessions[session.number] = session  # a number is not spent on one that was refused
+            self._next_session = max(self._next_session, session.number + 1)
+            await self._start(session, bool(event.offline))
         except UserError:
             self._end(session, "could not be opened")
             raise
@@ -401,14 +410,14 @@ class Server:
         self._supervisor.send(CloseSession(session.number))
         return session
 
-    async def _start(self, session: Session) -> None:
+    async def _start(self, session: Session, offline: bool = False) -> None:
         """Open the next generation of a session in the worker."""
         session.generation += 1
         session.state = "opening"
         session.last_heard = time.monotonic()
         if not session.remote:
             try:
-                segments.create(session)
+                segments.create(session, offline)
             except (OSError, RuntimeError, ValueError) as error:
                 raise UserError(f"shared memory can't be had: {error}; free some, or use smaller blocks") from None
         opening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -423,13 +432,14 @@ class Server:
                 jitter_frames=jitter,
                 seed=int(session.parameters["seed"]),
                 parameters=dict(session.parameters),
+                render_thread=session.render_thread,
             )
         )
         await asyncio.wait({opening}, timeout=OPEN_SECONDS)
         self._openings.pop(session.number, None)
         why_not = opening.result() if opening.done() else "the audio worker does not answer"
         if self.worker is None:
-            raise _Refused("loading", "the audio worker is being started anew; try again in a moment")
+            raise Refused("loading", "the audio worker is being started anew; try again in a moment")
         if why_not:
             raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
         session.state = "running"
@@ -455,14 +465,6 @@ class Server:
         opening = self._openings.pop(session.number, None)
         if opening is not None and not opening.done():
             opening.set_result(why)
-
-
-class _Refused(UserError):
-    """A refusal with a stable code of its own."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def lower_priority() -> None:

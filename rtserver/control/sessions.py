@@ -45,6 +45,8 @@ class Session:
     waiting_since: float = 0.0
     last_heard: float = field(default_factory=time.monotonic)
     worker_stats: dict[str, Any] = field(default_factory=dict)
+    reserved: bool = False  # it has its share of the cores; a bounce needs none
+    render_thread: int = -1  # of the worker; -1: any
 
     @property
     def remote(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ def snapshot(server: Server) -> dict[str, Any]:
         "sealed": options.key is not None,
         "margin": options.margin,
         "default_model": server.catalog.default,
-        "models": [model.description for model in server.catalog],
+        "models": [
+            {**model.description, "cost": asdict(server.admission.cost(model.name))} for model in server.catalog
+        ],
         "worker": {
             "state": server.worker_state,
             "pid": worker.pid if worker else None,
@@ -65,6 +68,7 @@ def snapshot(server: Server) -> dict[str, Any]:
             "dropped": dropped,
             "dropped_total": sum(dropped.values()),
         },
+        "capacity": server.admission.to_dict(server.sessions.values()),
         "sessions": [_session(session) for session in server.sessions.values()],
     }
 
@@ -117,6 +121,7 @@ def _session(session: Session) -> dict[str, Any]:
         "generation": session.generation,
         "age_s": round(time.monotonic() - session.opened_at, 1),
         "offline": bool(header.get("offline", False)),
+        "reserved": session.reserved,
         "latency_frames": session.parts.to_dict(),
         "latency_ms": round(1000 * session.parts.reported / session.rate_hz, 2),
         "parameters": parameters(session),

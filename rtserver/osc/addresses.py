@@ -141,6 +141,7 @@ CONNECT = Message(
         SEED,
         Argument("jitter_ms", "f", "OSC audio only: delay kept for the network, both ways together", "ms", 0, 2000),
         Argument("session", "i", "resume this session with its parameters", low=1, high=MAX_SESSION),
+        Argument("offline", "i", "1: a bounce, which is never `busy`: it waits for whoever plays live", low=0, high=1),
     ),
     example='/rt/connect ,siiiiisss "shm" 48000 128 2 4711 0 "piano" "margin" "live"',
 )

@@ -41,6 +41,7 @@ class Connect:
     seed: int | None = None
     jitter_ms: float | None = None
     session: int | None = None
+    offline: int | None = None
 
 
 @dataclass(frozen=True)

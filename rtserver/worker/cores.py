@@ -22,6 +22,7 @@ class CorePlan:
 
     others: where intake and sockets run: every allowed processor that neither is nor shares a decoder's core.
     render_threads: how many of them generate for sessions, one a decoder core; as many without a plan.
+    shared: there is but one core: the encoder takes its time from the decoder's.
     why_not: why nothing is pinned, in words; "" when it is.
     """
 
@@ -29,6 +30,7 @@ class CorePlan:
     decoders: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
     render_threads: int = 1
+    shared: bool = False
     why_not: str = ""
 
     @property
@@ -43,6 +45,7 @@ class CorePlan:
             "decoder_cores": list(self.decoders),
             "other_cores": list(self.others),
             "render_threads": self.render_threads,
+            "shared_core": self.shared,
             "why_not_pinned": self.why_not,
         }
 
@@ -56,12 +59,13 @@ def plan(why_not: str = "", allowed: Collection[int] | None = None, cpus: Path =
     """
     if not hasattr(os, "sched_setaffinity"):
         threads = _share(os.cpu_count() or 1)
-        return CorePlan(render_threads=threads, why_not=why_not or "this system leaves the choice of cores to itself")
+        why_not = why_not or "this system leaves the choice of cores to itself"
+        return CorePlan(render_threads=threads, shared=(os.cpu_count() or 1) < 2, why_not=why_not)
     allowed = set(os.sched_getaffinity(0) if allowed is None else allowed)
     cores = _physical(allowed, cpus)
     count = _share(len(cores))
     if why_not or len(cores) < 2:
-        return CorePlan(render_threads=count, why_not=why_not or "there is one core")
+        return CorePlan(render_threads=count, shared=len(cores) < 2, why_not=why_not or "there is one core")
     # Of equally fast ones the higher numbers first: interrupts and whatever else the system does gather at the lower.
     cores.sort(key=lambda core: (_speed(core[0], cpus), core[0]), reverse=True)
     taken = {number for core in cores[:count] for number in core}

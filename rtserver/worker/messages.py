@@ -52,6 +52,7 @@ class OpenSession:
     jitter_frames: int
     seed: int
     parameters: dict[str, float]
+    render_thread: int = -1  # that it plays on, counted from 0; -1: the one with the fewest sessions
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,23 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Seconds of a core that a second of live audio takes, measured in the worker.
+
+    decoder: a session alone on its core; decoder_more: each further one that is generated together with it.
+    """
+
+    decoder: float = 0.0
+    decoder_more: float = 0.0
+    encoder: float = 0.0
+
+
+@dataclass(frozen=True)
 class ModelLoaded:
     name: str
     error: str = ""  # "" when it runs
     gone: bool = False  # the prepared file is not there any more, or not as it was: prepare it again
+    cost: Cost = Cost()  # nothing for a probe
 
 
 @dataclass(frozen=True)

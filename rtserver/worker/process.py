@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtserver import networks, prepared
-from rtserver.worker import cores, locked_memory
+from rtserver.worker import cores, cost, locked_memory
 from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
     CloseSession,
+    Cost,
     LoadModel,
     ModelLoaded,
     OpenSession,
@@ -47,10 +48,17 @@ SWITCH_SECONDS = 0.0005  # the pipe thread gives the interpreter back to the enc
 class _LoadedModel:
     """A model that is ready to be given to sessions. `encoder` opens a stream."""
 
-    def __init__(self, message: LoadModel, encoder: Any = None, voices: list[_engine.Decoder] | None = None) -> None:
+    def __init__(
+        self,
+        message: LoadModel,
+        encoder: Any = None,
+        voices: list[_engine.Decoder] | None = None,
+        cost: Cost = Cost(),  # noqa: B008  frozen
+    ) -> None:
         self.message = message
         self.encoder = encoder
         self.voices = voices or []
+        self.cost = cost
 
     def open_stream(self) -> HopEncoder:
         if self.encoder is None:
@@ -155,8 +163,9 @@ class Worker:
     def _load(self, message: LoadModel) -> None:
         try:
             with self._scheduler.at_ease():
-                self._models[message.name] = self._ready(message) if message.kind == "model" else _LoadedModel(message)
-            answer = ModelLoaded(message.name)
+                loaded = self._ready(message) if message.kind == "model" else _LoadedModel(message)
+            self._models[message.name] = loaded
+            answer = ModelLoaded(message.name, cost=loaded.cost)
         except prepared.ImageGone as caught:
             answer = ModelLoaded(message.name, str(caught), gone=True)
         except Exception as caught:  # a pack that control accepted but the engine refuses
@@ -173,7 +182,7 @@ class Worker:
             self._encoders[key] = networks.encoder(model, precision=self._options.precision)
         voices = [networks.decoder(model, name, self._options.precision) for name in model.decoders]
         networks.warm_up(model, self._encoders[key], voices)
-        return _LoadedModel(message, self._encoders[key], voices)
+        return _LoadedModel(message, self._encoders[key], voices, cost.measure(self._encoders[key], voices))
 
     def _open(self, message: OpenSession) -> None:
         from rtserver import _engine
@@ -202,6 +211,7 @@ class Worker:
                 model.message.encoding,
                 model.voices,
                 message.seed,
+                message.render_thread,
             )
             if message.segment is None:
                 self._hub.add(session, segment, message.jitter_frames)

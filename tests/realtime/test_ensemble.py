@@ -125,8 +125,9 @@ def test_sessions_are_spread_over_the_render_threads() -> None:
     _engine.plan_threads()
     try:
 
-        def open_session(session: int) -> None:
-            worker.open_session(session, make_segment(parts, 16000, 1, 160), "model", voices=[decoder])
+        def open_session(session: int, render_thread: int = -1) -> None:
+            segment = make_segment(parts, 16000, 1, 160)
+            worker.open_session(session, segment, "model", voices=[decoder], render_thread=render_thread)
 
         def load() -> list[int]:
             return [ensemble["sessions"] for ensemble in worker.ensembles() if not ensemble["bounces"]]
@@ -140,6 +141,10 @@ def test_sessions_are_spread_over_the_render_threads() -> None:
         assert load() == [2, 2, 2]
         open_session(8)
         assert load() == [3, 2, 2]
+        open_session(9, render_thread=0)
+        assert load() == [4, 2, 2], "where it was told to"
+        with pytest.raises(ValueError, match="render_thread: expected 0 to 2, found 3"):
+            open_session(10, render_thread=3)
         assert all(ensemble["core"] is None for ensemble in worker.ensembles())
     finally:
         worker.stop()

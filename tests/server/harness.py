@@ -63,11 +63,12 @@ class ServerProcess:
         port: int | None = None,
         under: tuple[str, ...] = (),  # a program that runs the server, such as ("taskset", "-c", "0")
         environment: dict[str, str] | None = None,  # beside that of the tests
+        module: tuple[str, ...] = ("rtserver",),  # and its first arguments
     ) -> None:
         self.port = port or free_port()
         self.key = key.encode() if key else None
         self.log = log
-        command = [*under, sys.executable, "-m", "rtserver", *arguments, "--port", str(self.port)]
+        command = [*under, sys.executable, "-m", *module, *arguments, "--port", str(self.port)]
         self.process = subprocess.Popen(
             command,
             stderr=log.open("w"),

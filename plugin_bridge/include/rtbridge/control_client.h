@@ -95,6 +95,8 @@ class ControlClient {
   bool wait_connected(uint32_t timeout_ms, bool patient) noexcept;
 
   void choose_again() noexcept { choose_again_.store(true, std::memory_order_release); }  // [any thread, wait-free]
+  // [any thread, wait-free] Whether the stream is a bounce: a server that was too busy for a live one is asked again.
+  void set_offline(bool offline) noexcept { offline_.store(offline, std::memory_order_release); }
   void set(Param param, double value) noexcept;  // [any thread, wait-free] for later connections, and remote servers
 
   Link link() const noexcept { return link_.load(std::memory_order_acquire); }   // [any thread, wait-free]
@@ -121,6 +123,8 @@ class ControlClient {
   void send(const std::vector<uint8_t>& datagram) noexcept;
   void start_server(uint64_t now_ns);
   bool lost(uint64_t now_ns) const noexcept;
+  bool ask_as_bounce() const noexcept;
+  uint64_t retry_ns() const noexcept;
   void announce(Link link, std::string why);
 
   Guide& guide_;
@@ -151,11 +155,12 @@ class ControlClient {
   std::vector<uint8_t> datagram_;
   uint64_t rounds_ = 0;  // answers to /rt/models, and attempts that ended without one
   bool new_address_ = false, ask_wanted_ = false, served_fresh_ = false;
+  bool refused_live_ = false;  // the last answer was a refusal, and of no bounce
 
   std::atomic<double> values_[static_cast<size_t>(Param::kCount)];
   std::atomic<uint32_t> given_{0};  // bits of the parameters that were set
   std::atomic<uint32_t> reconnects_{0};
-  std::atomic<bool> choose_again_{false};
+  std::atomic<bool> choose_again_{false}, offline_{false};
   std::atomic<Link> link_{Link::kIdle};
   std::atomic<float> load_{0.0f};
 };

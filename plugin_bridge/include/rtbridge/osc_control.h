@@ -28,6 +28,7 @@ struct ConnectRequest {
   uint64_t seed = 0;
   double jitter_ms = 0.0;  // remote only
   uint32_t session = 0;    // 0: a new one
+  bool offline = false;    // a bounce, which a server that is busy lets in
 };
 
 struct ConnectedReply {

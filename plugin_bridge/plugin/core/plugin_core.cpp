@@ -103,12 +103,14 @@ bool PluginCore::activate(double sample_rate_hz, uint32_t max_block_frames, uint
   applied_once_ = played_ = false;
   applied_[index(Id::kInstrument)] = -1.0;
   failed_.store(false);
+  misses_.store(0);
   for (const Pass& pass : kPassed) {
     client_.set(pass.param, for_bridge(pass.id, get(pass.id)));
     bridge_->set(pass.param, for_bridge(pass.id, get(pass.id)));
   }
   offline_ = waits();
   bridge_->set_offline(offline_);
+  client_.set_offline(offline_);
   client_.open(*bridge_, stream_);
   // So that the very first block is translated, and a bounce does not begin before its server.
   const uint32_t patience_ms = offline_ ? kBouncePatienceMs : met_ ? kFirstSessionMs : 0;
@@ -120,6 +122,7 @@ void PluginCore::deactivate() {
   if (!bridge_) return;
   client_.close();
   bridge_.reset();
+  misses_.store(0);
 }
 
 std::string PluginCore::save() const {
@@ -189,7 +192,7 @@ double PluginCore::get(ParameterId id) const noexcept {
     case Id::kLatency:
       return 1000.0 * latency_.load(std::memory_order_relaxed) / rate_hz_.load(std::memory_order_relaxed);
     case Id::kMisses:
-      return bridge_ ? conform(parameter(id), static_cast<double>(bridge_->stats().misses)) : 0.0;
+      return conform(parameter(id), static_cast<double>(misses_.load(std::memory_order_relaxed)));
     case Id::kLoad:
       return conform(parameter(id), 100.0 * static_cast<double>(client_.load()));
     case Id::kConnection:
@@ -313,6 +316,7 @@ Result PluginCore::process(const float* const* in, float* const* out, uint32_t f
   if (offline != offline_) {
     offline_ = offline;
     bridge_->set_offline(offline);
+    client_.set_offline(offline);
     if (offline)
       reset();
     else
@@ -336,6 +340,7 @@ Result PluginCore::process(const float* const* in, float* const* out, uint32_t f
       for (uint32_t i = 0; i < part; ++i) out[c][at + i] = block_[size_t{i} * channels + c];
     at += part;
   }
+  misses_.store(bridge_->misses(), std::memory_order_relaxed);
   return failed_.load(std::memory_order_relaxed) ? Result::kFailed : Result::kOk;
 }
 

@@ -69,7 +69,7 @@ class PluginCore : private rtbridge::Guide {
   // [audio thread; wait-free unless offline] Planar; out may be in. Any number of frames, zero too.
   Result process(const float* const* in, float* const* out, uint32_t frames) noexcept;
   void reset() noexcept;  // [audio thread, or main thread beside no process] the next block begins a new stream
-  rtbridge::BridgeStats stats() const noexcept;
+  rtbridge::BridgeStats stats() const noexcept;  // [main thread]
 
  private:
   void learn(const rtbridge::Served& served) override;
@@ -88,6 +88,7 @@ class PluginCore : private rtbridge::Guide {
   std::atomic<bool> host_offline_{false}, restart_wanted_{false}, unplayable_for_latency_{false};
   std::atomic<bool> failed_{false};
   std::atomic<uint32_t> latency_{0};
+  std::atomic<uint64_t> misses_{0};  // the bridge's, for threads that must not touch it: it comes and goes
   std::atomic<double> rate_hz_{48000.0};
   std::function<void()> tell_news_;
 
