@@ -3,6 +3,7 @@
 //   activate RATE BLOCK CHANNELS | deactivate | set SYMBOL VALUE | get SYMBOL | text SYMBOL VALUE | offline 0|1
 //   play IN OUT PACE SIZE,SIZE,...   raw float32 files, interleaved; PACE 1 is real time, 0 as fast as it goes
 //   confined BLOCKS SIZE PACE FAULT  the same of silence, from a thread that the kernel watches; FAULT: see plant()
+//   watch 0|1                        a control surface: another thread reads and sets parameters without a pause
 //   save PATH | load PATH | message | latency | restart | latency_of RATE BLOCK HOP LOOKAHEAD LOOPBACK MARGIN JITTER
 #include <time.h>
 
@@ -170,10 +171,35 @@ void confined(PluginCore& core, std::istringstream& line) {
     std::cout << "refused the kernel can't watch a thread here" << std::endl;
 }
 
+// Everything that any thread may call, whatever the main and the audio thread do meanwhile.
+class Surface {
+ public:
+  explicit Surface(PluginCore& core)
+      : thread_([this, &core] {
+          for (uint64_t turn = 0; !done_; ++turn) {
+            for (const rtplugin::Parameter& p : rtplugin::parameters()) seen_ = core.get(p.id);
+            seen_ = core.latency_frames() + core.restart_wanted();
+            core.set(ParameterId::kMix, static_cast<double>(turn % 101));
+            core.set(ParameterId::kInstrument, static_cast<double>(turn / 500 % 2));
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+          }
+        }) {}
+  ~Surface() {
+    done_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  volatile double seen_ = 0;
+  std::thread thread_;
+};
+
 }  // namespace
 
 int main() {
   auto core = std::make_unique<PluginCore>();
+  std::unique_ptr<Surface> surface;
   for (std::string text; std::getline(std::cin, text);) {
     std::istringstream line(text);
     std::string command, symbol, why;
@@ -195,6 +221,10 @@ int main() {
     } else if (command == "offline") {
       line >> value;
       core->set_offline(value != 0);
+      std::cout << "ok" << std::endl;
+    } else if (command == "watch") {
+      line >> value;
+      surface = value != 0 ? std::make_unique<Surface>(*core) : nullptr;
       std::cout << "ok" << std::endl;
     } else if (command == "play") {
       play(*core, line);

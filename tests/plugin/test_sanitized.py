@@ -59,3 +59,19 @@ def test_no_data_race(start_server, tmp_path):
     server = start_server("--model", "identity16k")
     with Plugin(sanitized(tmp_path, "thread"), server.port) as plugin:
         live_through(plugin, server)
+
+
+@pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="slow: make sanitize")
+def test_no_data_race_with_whoever_reads_parameters_meanwhile(start_server, tmp_path):
+    """Hosts read and set parameters from any thread, also while the plugin is activated and deactivated."""
+    server = start_server("--model", "identity16k")
+    frames = np.zeros((9600, 2), np.float32)
+    with Plugin(sanitized(tmp_path, "thread"), server.port) as plugin:
+        plugin.ask("watch 1")
+        for turn in range(20):
+            plugin.activate(48000, 128, 2)
+            _, counted = plugin.play(frames, [128], pace=turn % 2)
+            assert counted["blocks"] == 75
+            plugin.load(plugin.save())
+            plugin.ask("deactivate")
+        plugin.ask("watch 0")

@@ -90,7 +90,8 @@ class Bridge {
   bool offline() const noexcept { return offline_.load(std::memory_order_relaxed); }
   void set_offline_deadline_ms(uint32_t ms) noexcept { offline_deadline_ms_.store(ms, std::memory_order_relaxed); }
   uint32_t offline_deadline_ms() const noexcept { return offline_deadline_ms_.load(std::memory_order_relaxed); }
-  BridgeStats stats() const noexcept;  // [any thread]
+  BridgeStats stats() const noexcept;                                                   // [any thread]
+  uint64_t misses() const noexcept { return misses_.load(std::memory_order_relaxed); }  // [any thread]
 
   // [audio thread, before or between blocks; blocks] Asks for an epoch and waits until the server is ready for it, so
   // that the next block is the first of the stream and none is lost.
