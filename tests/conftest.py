@@ -1,4 +1,4 @@
-"""For every test: prepared weights go into a folder of the run's own, not into the user's cache."""
+"""For every test: prepared weights go into a folder of the run's own, not into the user's cache; a pack to play."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["RTSERVER_CACHE"]
     else:
         os.environ["RTSERVER_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with the decoders piano and strings, many times faster than real time."""
+    from tests.server.harness import save_tiny_pack
+
+    path = tmp_path_factory.mktemp("pack") / "tiny.pt"
+    save_tiny_pack(path)
+    return path

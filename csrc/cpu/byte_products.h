@@ -52,6 +52,19 @@ RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns
   }
 }
 
+// part(Index<V>, first) for all of `count`, V at a time: as many as `Most`, then what is left in powers of two.
+template <int Most, class Part>
+RTENGINE_INLINE void in_parts(int count, const Part& part) {
+  int first = 0;
+  for (; count - first >= Most; first += Most) part(Index<Most>{}, first);
+  if constexpr (Most > 4)
+    if (count - first >= 4) part(Index<4>{}, first), first += 4;
+  if constexpr (Most > 2)
+    if (count - first >= 2) part(Index<2>{}, first), first += 2;
+  if constexpr (Most > 1)
+    if (count - first >= 1) part(Index<1>{}, first);
+}
+
 // One tile for N slots. start(n, vector) gives the first value of the lowest plane's sum of a vector of rows,
 // finish(n, vector, sums [P]) takes the results, lowest plane first.
 template <int N, int P, class Start, class Finish>
@@ -77,23 +90,14 @@ RTENGINE_INLINE void run_tile(const std::int8_t* tile, int first, int units, con
       });
     });
   };
-  const int vectors = units * kPerUnit;
-  int v = 0;
-  for (; vectors - v >= kVectors; v += kVectors) part(Index<kVectors>{}, v);
-  if constexpr (kVectors > 4)
-    if (vectors - v >= 4) part(Index<4>{}, v), v += 4;
-  if constexpr (kVectors > 2)
-    if (vectors - v >= 2) part(Index<2>{}, v), v += 2;
-  if constexpr (kVectors > 1)
-    if (vectors - v >= 1) part(Index<1>{}, v);
+  in_parts<kVectors>(units * kPerUnit, part);
 }
 
 // One tile for `count` slots. x(slot, plane) are their inputs.
 template <int P, class Input, class Start, class Finish>
 RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_units, int columns, int count,
                                   const Input& x, const Start& start, const Finish& finish) {
-  int slot = 0;
-  const auto group = [&](auto slots) RTENGINE_LAMBDA {
+  in_parts<4>(count, [&](auto slots, int slot) RTENGINE_LAMBDA {
     constexpr int N = decltype(slots)::value;
     const std::uint8_t* inputs[N][P];
     unroll<N>([&](auto n) RTENGINE_LAMBDA {
@@ -102,11 +106,7 @@ RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_u
     run_tile<N, P>(
         tile, first, tile_units, inputs, columns, [&](int n, int v) RTENGINE_LAMBDA { return start(slot + n, v); },
         [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(slot + n, v, sums); });
-    slot += N;
-  };
-  while (count - slot >= 4) group(Index<4>{});
-  if (count - slot >= 2) group(Index<2>{});
-  if (count - slot >= 1) group(Index<1>{});
+  });
 }
 
 // A whole matrix for `count` slots: each tile for all of them before the next is read.

@@ -6,6 +6,7 @@
 
 #include "cpu/byte_sum_avx2.h"
 #include "cpu/simd_avx2.h"
+#include "cpu/whole_byte_pairs.h"
 
 namespace {
 
@@ -19,6 +20,7 @@ struct Int8Lanes {
   static Int load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static void store(void* p, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
   static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static Int subtract(Int a, Int b) { return _mm256_sub_epi32(a, b); }
   template <int N>
   static Int shift_left(Int x) {
     return _mm256_slli_epi32(x, N);
@@ -64,23 +66,11 @@ struct Int8 : Int8Lanes {
   static constexpr int kOffset = 128;  // vpdpbusd takes its first factor unsigned
 
   static Operand operand(const std::uint8_t* bytes) { return four(bytes); }
-  static Int dot(Int sums, Operand x, Int weights) { return RTENGINE_DPBUSD(sums, x, weights); }
-
-  // Those of the whole byte are 16 times the upper half's and the lower one's.
-  struct Halves {
-    Int whole, lower;
-  };
-  struct PairSums {
-    Int whole_sums = zero(), lower_sums = zero();
-    void add(PairOperand x, Halves weights) {
-      whole_sums = RTENGINE_DPBUSD(whole_sums, weights.whole, x);
-      lower_sums = RTENGINE_DPBUSD(lower_sums, weights.lower, x);
-    }
-    void fold() {}
-    Int upper() const { return _mm256_srai_epi32(_mm256_sub_epi32(whole_sums, lower_sums), 4); }
-    Int lower() const { return lower_sums; }
-  };
-  static Halves split(Int bytes) { return {bytes, lower_halves(bytes)}; }
+  static Int dot(Int sums, Operand x, Int weights) { return unsigned_dot(sums, x, weights); }
+  static Int unsigned_dot(Int sums, Int unsigned_bytes, Int signed_bytes) {
+    return RTENGINE_DPBUSD(sums, unsigned_bytes, signed_bytes);
+  }
+  using PairSums = WholeBytePairs<Int8>;
 };
 
 #else
@@ -103,10 +93,12 @@ struct Int8 : Int8Lanes {
   }
 
   // A pair of products is at most 2 * 15 * 128, and eight of those, of 32 columns, still fit into 16 bits.
-  struct Halves {
-    Int upper, lower;
-  };
   struct PairSums {
+    struct Halves {
+      Int upper, lower;
+    };
+    static Halves split(Int bytes) { return {lower_halves(_mm256_srli_epi16(bytes, 4)), lower_halves(bytes)}; }
+
     Int upper_pairs = zero(), lower_pairs = zero(), upper_sums = zero(), lower_sums = zero();
     void add(PairOperand x, Halves weights) {
       upper_pairs = _mm256_add_epi16(upper_pairs, _mm256_maddubs_epi16(weights.upper, x));
@@ -123,7 +115,6 @@ struct Int8 : Int8Lanes {
     Int upper() const { return upper_sums; }
     Int lower() const { return lower_sums; }
   };
-  static Halves split(Int bytes) { return {lower_halves(_mm256_srli_epi16(bytes, 4)), lower_halves(bytes)}; }
 
  private:
   static Int widened(Int pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }

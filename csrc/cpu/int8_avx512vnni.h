@@ -6,6 +6,7 @@
 
 #include "cpu/byte_sum_avx2.h"
 #include "cpu/simd_avx512.h"
+#include "cpu/whole_byte_pairs.h"
 
 namespace {
 
@@ -36,28 +37,15 @@ struct Int8 {
 #endif
   }
 
-  // Products of half bytes with signed bytes: those of the whole byte are 16 times the upper half's and the lower
-  // one's.
+  using PairSums = WholeBytePairs<Int8>;
   using PairOperand = __m512i;
   static constexpr int kFoldColumns = 32;
-  struct Halves {
-    Int whole, lower;
-  };
-  struct PairSums {
-    Int whole_sums = zero(), lower_sums = zero();
-    void add(PairOperand x, Halves weights) {
-      whole_sums = unsigned_dot(whole_sums, weights.whole, x);
-      lower_sums = unsigned_dot(lower_sums, weights.lower, x);
-    }
-    void fold() {}
-    Int upper() const { return _mm512_srai_epi32(_mm512_sub_epi32(whole_sums, lower_sums), 4); }
-    Int lower() const { return lower_sums; }
-  };
   static PairOperand pair_operand(const std::uint8_t* four) { return operand(four); }
-  static Halves split(Int bytes) { return {bytes, _mm512_and_si512(bytes, _mm512_set1_epi8(15))}; }
+  static Int lower_halves(Int bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
   static std::int32_t byte_sum(const std::uint8_t* bytes, int count) { return signed_byte_sum(bytes, count); }
 
   static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
   template <int N>
   static Int shift_left(Int x) {
     return _mm512_slli_epi32(x, N);

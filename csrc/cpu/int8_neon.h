@@ -60,10 +60,15 @@ struct Int8 {
   // Products of half bytes with signed bytes.
   using PairOperand = Operand;
   static constexpr int kFoldColumns = 32;
-  struct Halves {
-    Int upper, lower;
-  };
   struct PairSums {
+    struct Halves {
+      Int upper, lower;
+    };
+    static Halves split(Int bytes) {
+      const uint8x16_t all = vreinterpretq_u8_s32(bytes);
+      return {vreinterpretq_s32_u8(vshrq_n_u8(all, 4)), vreinterpretq_s32_u8(vandq_u8(all, vdupq_n_u8(15)))};
+    }
+
     Int upper_sums = zero(), lower_sums = zero();
     void add(PairOperand x, Halves weights) {
       upper_sums = dot(upper_sums, x, weights.upper);
@@ -74,10 +79,6 @@ struct Int8 {
     Int lower() const { return lower_sums; }
   };
   static PairOperand pair_operand(const std::uint8_t* four) { return operand(four); }
-  static Halves split(Int bytes) {
-    const uint8x16_t all = vreinterpretq_u8_s32(bytes);
-    return {vreinterpretq_s32_u8(vshrq_n_u8(all, 4)), vreinterpretq_s32_u8(vandq_u8(all, vdupq_n_u8(15)))};
-  }
   static std::int32_t byte_sum(const std::uint8_t* bytes, int count) {  // count: a multiple of 16
     std::int32_t sum = 0;
     for (int i = 0; i < count; i += 16) sum += vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(bytes + i)));

@@ -124,6 +124,8 @@ struct Int8Slot {
   float* probabilities = nullptr;        // [256], not normalised
 };
 
+inline constexpr int kInputSum = 2;  // place in Int8Slot::sums
+
 // What a product of the layers has as input: bytes [R], and where their sum is.
 struct LayerInput {
   const std::uint8_t* bytes;

@@ -29,7 +29,8 @@ struct InputPlace {
   static constexpr bool kShared = Weights::kInputOffset == Int8::kOffset;
 
   InputPlace() = default;
-  RTENGINE_INLINE InputPlace(const Int8Decoder& d, int layer, const Int8Slot& m) : current(m.current), sum(m.sums + 2) {
+  RTENGINE_INLINE InputPlace(const Int8Decoder& d, int layer, const Int8Slot& m)
+      : current(m.current), sum(m.sums + kInputSum) {
     const std::size_t place = m.position & static_cast<unsigned>(d.layers[layer].dilation - 1);
     history = m.histories + d.layers[layer].history + place * static_cast<unsigned>(d.r);
   }
@@ -107,18 +108,14 @@ class LayerStep {
 
   // v: the vector of residual channels; their rows of the mix start at `first_row`.
   RTENGINE_INLINE void finish_residual(int v, int first_row, Int sum) const {
-    const int row = first_row + v * kWidth;
-    const Float value = Int8::to_float(Int8::add(sum, Int8::load(mix_base_ + row)));
-    const Float x = Simd::multiply_add(value, Simd::load(mix_scale_ + row), Simd::load(x_ + v * kWidth));
+    const Float x = mixed(first_row + v * kWidth, sum, x_ + v * kWidth);
     Simd::store(x_ + v * kWidth, x);
     next_.take(v, x, next_units_);
   }
   // The same of skip channels from `first_channel` on.
   RTENGINE_INLINE void finish_skip(int v, int first_row, int first_channel, Int sum) const {
-    const int row = first_row + v * kWidth;
-    const Float value = Int8::to_float(Int8::add(sum, Int8::load(mix_base_ + row)));
     float* const skip = skip_ + first_channel + v * kWidth;
-    Simd::store(skip, Simd::multiply_add(value, Simd::load(mix_scale_ + row), Simd::load(skip)));
+    Simd::store(skip, mixed(first_row + v * kWidth, sum, skip));
   }
   RTENGINE_INLINE void note_next() const {
     if (next_units_) next_.note_sum(channels_);
@@ -127,6 +124,12 @@ class LayerStep {
   LayerInput x{}, z{}, z_before{};
 
  private:
+  // `to` with a vector of rows of the mix added.
+  RTENGINE_INLINE Float mixed(int row, Int sum, const float* to) const {
+    const Float value = Int8::to_float(Int8::add(sum, Int8::load(mix_base_ + row)));
+    return Simd::multiply_add(value, Simd::load(mix_scale_ + row), Simd::load(to));
+  }
+
   int channels_ = 0;
   const float *scale_ = nullptr, *now_scale_ = nullptr, *mix_scale_ = nullptr, *next_units_ = nullptr;
   const std::int32_t *mix_base_ = nullptr, *base_ = nullptr, *past_ = nullptr;

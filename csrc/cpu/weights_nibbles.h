@@ -3,9 +3,9 @@
 // So one input serves both, and what the offset of 8 adds to every sum, 8 times the sum of the input, is taken off at
 // the end. See kernels_int8.h.
 //
-// The trait `Int8` has for them: split(bytes), the two halves of each byte in any form that PairSums::add understands;
-// PairSums, two vectors of sums, cleared by construction, folded every kFoldColumns columns at most (where the sums of
-// so many still fit into 16 bits); byte_sum(), of signed bytes.
+// The trait `Int8` has for them: PairSums, two vectors of sums, cleared by construction, folded every kFoldColumns
+// columns at most (where the sums of so many still fit into 16 bits); its split(bytes), the two halves of each byte in
+// any form that its add() understands; byte_sum(), of signed bytes.
 #pragma once
 
 #include "cpu/byte_products.h"
@@ -24,7 +24,7 @@ struct Weights {
     RTENGINE_INLINE void add_group() {
       const Int8::PairOperand operand = Int8::pair_operand(x_);
       unroll<N / 2>([&](auto n) RTENGINE_LAMBDA {
-        pairs_[n.value].add(operand, Int8::split(Int8::load(w_ + n.value * kUnitBytes)));
+        pairs_[n.value].add(operand, Int8::PairSums::split(Int8::load(w_ + n.value * kUnitBytes)));
       });
       x_ += 4;
       w_ += N / 2 * kUnitBytes;
@@ -48,18 +48,13 @@ struct Weights {
   template <class Input, class Finish>
   static RTENGINE_INLINE void tile_product(const std::int8_t* tile, int first, int tile_units, int columns, int count,
                                            const Input& x, const Finish& finish) {
-    int slot = 0;
-    const auto group = [&](auto slots) RTENGINE_LAMBDA {
+    in_parts<4>(count, [&](auto slots, int slot) RTENGINE_LAMBDA {
       constexpr int N = decltype(slots)::value;
       LayerInput inputs[N];
       unroll<N>([&](auto n) RTENGINE_LAMBDA { inputs[n.value] = x(slot + n.value); });
       run_tile<N>(tile, first, tile_units, inputs, columns,
                   [&](int n, int v, Int sum) RTENGINE_LAMBDA { finish(slot + n, v, sum); });
-      slot += N;
-    };
-    while (count - slot >= 4) group(Index<4>{});
-    if (count - slot >= 2) group(Index<2>{});
-    if (count - slot >= 1) group(Index<1>{});
+    });
   }
 
   static RTENGINE_INLINE void note_sum(const std::uint8_t* bytes, int columns, std::int32_t* sum) {
@@ -86,7 +81,7 @@ struct Weights {
           Int8::PairOperand operands[N];
           unroll<N>([&](auto n) RTENGINE_LAMBDA { operands[n.value] = Int8::pair_operand(x[n.value].bytes + j); });
           unroll<V>([&](auto v) RTENGINE_LAMBDA {
-            const Int8::Halves weights = Int8::split(Int8::load(w + v.value * kVectorBytes));
+            const Int8::PairSums::Halves weights = Int8::PairSums::split(Int8::load(w + v.value * kVectorBytes));
             unroll<N>([&](auto n) RTENGINE_LAMBDA { sums[n.value][v.value].add(operands[n.value], weights); });
           });
           w += units / 2 * kUnitBytes;
@@ -104,15 +99,7 @@ struct Weights {
         });
       });
     };
-    const int pairs = units / 2 * kPerUnit;
-    int pair = 0;
-    for (; pairs - pair >= kPairs; pair += kPairs) part(Index<kPairs>{}, pair);
-    if constexpr (kPairs > 4)
-      if (pairs - pair >= 4) part(Index<4>{}, pair), pair += 4;
-    if constexpr (kPairs > 2)
-      if (pairs - pair >= 2) part(Index<2>{}, pair), pair += 2;
-    if constexpr (kPairs > 1)
-      if (pairs - pair >= 1) part(Index<1>{}, pair);
+    in_parts<kPairs>(units / 2 * kPerUnit, part);
   }
 };
 

@@ -14,7 +14,7 @@ from tests.hosts import bundles as plugin_bundles
 from tests.hosts import clap_host
 from tests.hosts.bundles import Bundles
 from tests.hosts.clap_host import ClapHost
-from tests.server.harness import ServerProcess, save_tiny_pack
+from tests.server.harness import ServerProcess
 
 EVERYTHING = bool(os.environ.get("RTSERVER_HOSTS"))  # make hosts: what takes long, and what needs real hosts
 
@@ -106,11 +106,3 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     yield server
     for process in running.values():
         process.stop()
-
-
-@pytest.fixture(scope="session")
-def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model with the decoders piano and strings, many times faster than real time."""
-    path = tmp_path_factory.mktemp("pack") / "tiny.pt"
-    save_tiny_pack(path)
-    return path

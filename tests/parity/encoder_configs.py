@@ -1,4 +1,4 @@
-"""The encoders that every implementation is held to PyTorch with."""
+"""The kinds of encoders that every implementation is tested with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from dataclasses import replace
 
 from rtserver.model_config import EncoderConfig
 
+
+def kinds(small: EncoderConfig) -> dict[str, EncoderConfig]:
+    """A small causal encoder, and all that an encoder may be instead."""
+    return {
+        "causal": small,
+        "causal, kernel 2": replace(small, kernel_size=2),
+        "causal, activation first": replace(small, pre_activation=True),
+        "symmetric": replace(small, causal=False),  # its lookahead is no multiple of the hop
+        "symmetric, kernel 5": replace(small, causal=False, kernel_size=5),
+        "symmetric, activation first": replace(small, causal=False, pre_activation=True),
+        "symmetric, whole hops ahead": replace(small, causal=False, blocks=1, layers=5, hop_samples=16),
+    }
+
+
 SMALL = EncoderConfig(blocks=2, layers=5, channels=16, latent_channels=5, hop_samples=64)
-KINDS = {
-    "causal": SMALL,
-    "causal, kernel 2": replace(SMALL, kernel_size=2),
-    "causal, activation first": replace(SMALL, pre_activation=True),
-    "symmetric": replace(SMALL, causal=False),  # lookahead 63: one sample short of a hop
-    "symmetric, kernel 5": replace(SMALL, causal=False, kernel_size=5),
-    "symmetric, activation first": replace(SMALL, causal=False, pre_activation=True),
-    "symmetric, whole hops ahead": replace(SMALL, causal=False, blocks=1, layers=5, hop_samples=16),
-}
+KINDS = kinds(SMALL)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 from models.encoder import Encoder
 from rtserver.model_config import EncoderConfig
+from tests.parity.encoder_configs import kinds
 
 SMALL = EncoderConfig(blocks=2, layers=4, channels=6, latent_channels=5, hop_samples=32)
-CONFIGS = {
-    "causal": SMALL,
-    "causal, kernel 2": replace(SMALL, kernel_size=2),
-    "causal, activation first": replace(SMALL, pre_activation=True),
-    "symmetric": replace(SMALL, causal=False),  # lookahead 31: not a multiple of the hop
-    "symmetric, kernel 5": replace(SMALL, causal=False, kernel_size=5),
-    "symmetric, activation first": replace(SMALL, causal=False, pre_activation=True),
-    "symmetric, whole hops ahead": replace(SMALL, causal=False, blocks=1, layers=5, hop_samples=16),  # lookahead 32
-}
+CONFIGS = kinds(SMALL)
 
 
 def network(config: EncoderConfig) -> Encoder:

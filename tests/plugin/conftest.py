@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.driver import Plugin, build_program
-from tests.server.conftest import server, start_server, tiny_pack
+from tests.server.conftest import server, start_server
 
-__all__ = ["plugin_of", "program", "server", "start_server", "tiny_pack"]
+__all__ = ["plugin_of", "program", "server", "start_server"]
 
 
 @pytest.fixture(scope="session")

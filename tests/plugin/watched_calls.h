@@ -51,26 +51,14 @@ static Function* watched_real(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
-
 static void watched_count(std::atomic<int>& counter) {
   if (watched::armed) counter.fetch_add(1, std::memory_order_relaxed);
 }
-void* malloc(std::size_t size) { return watched_count(watched::allocations), __libc_malloc(size); }
-void* calloc(std::size_t n, std::size_t size) { return watched_count(watched::allocations), __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t size) { return watched_count(watched::allocations), __libc_realloc(p, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  return watched_count(watched::allocations), __libc_memalign(alignment, size);
-}
-void free(void* p) {
-  if (p) watched_count(watched::allocations);
-  __libc_free(p);
-}
+static void note_allocation() { watched_count(watched::allocations); }
+static void note_release() { note_allocation(); }
+#include "../programs/interposed_heap.h"
+
+extern "C" {
 int pthread_mutex_lock(pthread_mutex_t* mutex) {
   static auto* real = watched_real<int(pthread_mutex_t*)>("pthread_mutex_lock");
   return watched_count(watched::locks), real(mutex);

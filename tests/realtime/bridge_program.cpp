@@ -36,24 +36,13 @@ std::atomic<int> allocations{0}, locks{0}, waits{0};
 }  // namespace
 
 #if !defined(__SANITIZE_THREAD__)
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
-
-static void count() {
+static void note_allocation() {
   if (armed || all_armed.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
 }
-void* malloc(std::size_t size) { return count(), __libc_malloc(size); }
-void* calloc(std::size_t n, std::size_t size) { return count(), __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t size) { return count(), __libc_realloc(p, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t size) { return count(), __libc_memalign(alignment, size); }
-void free(void* p) {
-  if (p) count();
-  __libc_free(p);
-}
+static void note_release() { note_allocation(); }
+#include "../programs/interposed_heap.h"
+
+extern "C" {
 int pthread_mutex_lock(pthread_mutex_t* mutex) {
   static auto* real = reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
   if (armed) locks.fetch_add(1);

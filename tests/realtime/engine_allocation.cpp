@@ -25,43 +25,22 @@
 #include "cpu/decoder.h"
 #include "cpu/encoder.h"
 
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
-}
-
 namespace {
 
 bool armed = false;
 int allocations = 0, locks = 0;
 int (*real_lock)(pthread_mutex_t*) = nullptr;
 
-void count_allocation() {
+void note_allocation() {
   if (armed) ++allocations;
 }
+void note_release() { note_allocation(); }
 
 }  // namespace
 
-// These take the place of the C library's for the whole process, operator new included.
+#include "../programs/interposed_heap.h"
+
 extern "C" {
-void* malloc(std::size_t size) { return count_allocation(), __libc_malloc(size); }
-void* calloc(std::size_t n, std::size_t size) { return count_allocation(), __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t size) { return count_allocation(), __libc_realloc(p, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  return count_allocation(), __libc_memalign(alignment, size);
-}
-int posix_memalign(void** p, std::size_t alignment, std::size_t size) {
-  count_allocation();
-  *p = __libc_memalign(alignment, size);
-  return *p ? 0 : 12;
-}
-void free(void* p) {
-  if (p) count_allocation();
-  __libc_free(p);
-}
 int pthread_mutex_lock(pthread_mutex_t* mutex) {
   if (!real_lock) real_lock = reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
   if (armed) ++locks;

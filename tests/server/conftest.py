@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import ServerProcess, save_tiny_pack
+from tests.server.harness import ServerProcess
 
 
 @pytest.fixture
@@ -32,11 +32,3 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     running = ServerProcess(tmp_path_factory.mktemp("server") / "server.log", "--model", "loopback").wait_ready()
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="session")
-def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model with two decoders, narrow enough to run many times faster than real time."""
-    path = tmp_path_factory.mktemp("pack") / "tiny.pt"
-    save_tiny_pack(path)
-    return path

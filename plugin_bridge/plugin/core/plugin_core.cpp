@@ -101,7 +101,7 @@ bool PluginCore::activate(double sample_rate_hz, uint32_t max_block_frames, uint
   bridge_ = std::make_unique<rtbridge::Bridge>(config);
   block_.assign(size_t{stream_.max_block_frames} * channels, 0.0f);
   applied_once_ = played_ = false;
-  applied_[index(Id::kInstrument)] = -1.0;
+  applied_decoder_ = -1;
   failed_.store(false);
   misses_.store(0);
   for (const Pass& pass : kPassed) {
@@ -286,8 +286,8 @@ void PluginCore::apply_parameters() noexcept {
   const bool was_panicking = applied_once_ && applied_[index(Id::kPanic)] != 0.0;
   if (changed(Id::kPanic, value) && value != 0.0 && !was_panicking) bridge_->set_live(Param::kPanic, 1.0);
   const int16_t decoder = decoders_[static_cast<size_t>(get(Id::kInstrument))].load(std::memory_order_relaxed);
-  if (decoder >= 0 && static_cast<double>(decoder) != applied_[index(Id::kInstrument)]) {
-    applied_[index(Id::kInstrument)] = decoder;  // holds the decoder here
+  if (decoder >= 0 && decoder != applied_decoder_) {
+    applied_decoder_ = decoder;
     pass_on(Param::kDecoder, decoder);
   }
   applied_once_ = true;

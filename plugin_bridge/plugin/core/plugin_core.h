@@ -107,6 +107,7 @@ class PluginCore : private rtbridge::Guide {
   // Audio thread.
   std::array<double, kParameterCount> applied_{};
   bool applied_once_ = false;
+  int16_t applied_decoder_ = -1;
   bool played_ = false;       // something since the stream's start
   bool offline_ = false;      // as the bridge has it
   std::vector<float> block_;  // [max_block, channels] interleaved

@@ -36,30 +36,13 @@ template <class Function>
 Function real(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
+void note_allocation() { count(allocations); }
+void note_release() { count(frees); }
 }  // namespace
 
-// These take the place of the C library's for the whole process, operator new and the plugin included.
-extern "C" {
-void* __libc_malloc(std::size_t);
-void* __libc_calloc(std::size_t, std::size_t);
-void* __libc_realloc(void*, std::size_t);
-void* __libc_memalign(std::size_t, std::size_t);
-void __libc_free(void*);
+#include "../../programs/interposed_heap.h"
 
-void* malloc(std::size_t size) { return count(allocations), __libc_malloc(size); }
-void* calloc(std::size_t n, std::size_t size) { return count(allocations), __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t size) { return count(allocations), __libc_realloc(p, size); }
-void* memalign(std::size_t a, std::size_t size) { return count(allocations), __libc_memalign(a, size); }
-void* aligned_alloc(std::size_t a, std::size_t size) { return count(allocations), __libc_memalign(a, size); }
-int posix_memalign(void** p, std::size_t alignment, std::size_t size) {
-  count(allocations);
-  *p = __libc_memalign(alignment, size);
-  return *p ? 0 : ENOMEM;
-}
-void free(void* p) {
-  if (p) count(frees);
-  __libc_free(p);
-}
+extern "C" {
 #define INTERPOSE(name, type, counter)                        \
   int name(type* object) {                                    \
     static const auto original = real<int (*)(type*)>(#name); \
