@@ -1,6 +1,7 @@
 // Segment, Worker, Bridge and BlockDriver for Python.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -20,6 +21,7 @@
 using namespace rtstream;
 using rtbridge::Bridge;
 using rtbridge::Param;
+using rtbridge::RingView;
 using rtbridge::Segment;
 
 namespace {
@@ -122,6 +124,27 @@ py::dict layout() {
   d["misses_by_cause"] = py::make_tuple(offsetof(rt_header, misses_by_cause), sizeof(rt_header::misses_by_cause));
   d["stamps"] = py::make_tuple(offsetof(rt_header, stamps), sizeof(rt_header::stamps));
   return d;
+}
+
+// For meters, by somebody who is neither side of the ring: what is copied may be written over meanwhile only if the
+// writer gets through half of the ring in that time, and then it is given up.
+py::array_t<float> recent_frames(const Segment& s, const std::string& ring, uint32_t frames) {
+  const bool input = ring == "input";
+  if (!input && ring != "output") throw py::value_error("ring: expected input or output, found " + ring);
+  const rt_header& h = s.header();
+  const auto& written = input ? h.input_write_frame : h.output_write_frame;
+  const RingView view = input ? s.input() : s.output();
+  const uint32_t live = rtbridge::load_acquire(h.epoch_live);
+  const uint64_t start = rtbridge::load_acquire(h.epoch_start_frame);
+  const uint64_t end = rtbridge::load_acquire(written);
+  const bool running = live != 0 && (input || rtbridge::load_acquire(h.epoch_running) == live) && end >= start;
+  const uint64_t there = running ? std::min<uint64_t>({frames, end - start, view.ring_frames() / 2}) : 0;
+  const auto channels = static_cast<py::ssize_t>(s.geometry().channels);
+  py::array_t<float> out(std::vector<py::ssize_t>{static_cast<py::ssize_t>(there), channels});
+  view.read(end - there, out.mutable_data(), static_cast<uint32_t>(there));
+  const uint64_t now = rtbridge::load_acquire(written);
+  if (now < end || now - end > view.ring_frames() / 2) return py::array_t<float>(std::vector<py::ssize_t>{0, channels});
+  return out;
 }
 
 // --- worker ---
@@ -420,6 +443,7 @@ void bind_stream(py::module_& m) {
       .def("describe", &describe)
       .def("get", &header_field, py::arg("field"))
       .def("set", &set_header_field, py::arg("field"), py::arg("value"))
+      .def("recent", &recent_frames, py::arg("ring"), py::arg("frames"))
       .def("header_bytes",
            [](const Segment& s) { return py::bytes(reinterpret_cast<const char*>(&s.header()), sizeof(rt_header)); });
 

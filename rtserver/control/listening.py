@@ -1,18 +1,20 @@
-"""The two sockets of a server: OSC on UDP and HTTP on TCP, at the same port."""
+"""The sockets of a server: OSC on UDP and HTTP on TCP, at the same port."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+from typing import Any
 
 from rtserver.errors import UserError
 
+EVERYWHERE = ("0.0.0.0", "::")  # loopback among it
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def bind(host: str, port: int, sealed: bool) -> tuple[socket.socket, socket.socket]:
-    """The UDP and the TCP socket; the latter on loopback always. UserError when that can't be.
+def bind(host: str, port: int, sealed: bool) -> tuple[socket.socket, list[socket.socket]]:
+    """The UDP socket, and the TCP ones: on the host's address, and on loopback too. UserError when that can't be.
 
     sealed: whether messages are authenticated, without which nothing but loopback is listened on.
     """
@@ -26,18 +28,31 @@ def bind(host: str, port: int, sealed: bool) -> tuple[socket.socket, socket.sock
     except (OSError, UnicodeError) as error:
         raise UserError(f"--host {host}: {error}; give an address of this machine") from None
     udp = socket.socket(family, socket.SOCK_DGRAM)
-    tcp = socket.socket(family if host in LOOPBACK else socket.AF_INET, socket.SOCK_STREAM)
+    listening: list[socket.socket] = []
+    try:
+        udp.bind(where)
+        listening.append(_listen(family, where))
+        if host not in LOOPBACK and where[0] not in EVERYWHERE and not str(where[0]).startswith("127."):
+            listening.append(_listen(socket.AF_INET, ("127.0.0.1", port)))
+    except OSError as error:
+        udp.close()
+        for tcp in listening:
+            tcp.close()
+        raise UserError(_why_not_bound(host, port, error)) from None
+    return udp, listening
+
+
+def _listen(family: int, where: Any) -> socket.socket:
+    tcp = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        udp.bind(where)
-        tcp.bind(where if host in LOOPBACK else ("127.0.0.1", port))
+        tcp.bind(where)
         tcp.listen(64)
-    except OSError as error:
-        udp.close()
+    except OSError:
         tcp.close()
-        raise UserError(_why_not_bound(host, port, error)) from None
-    return udp, tcp
+        raise
+    return tcp
 
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:

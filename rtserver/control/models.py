@@ -202,6 +202,10 @@ class Catalog:
         self._models[name] = model
         return model
 
+    def add(self, model: ServedModel) -> None:
+        """Serve one more, that no other has the name of."""
+        self._models[model.name] = model
+
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(sorted(self._models.values(), key=lambda model: model.kind != "model"))
 

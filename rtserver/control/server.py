@@ -22,9 +22,11 @@ from rtserver import osc
 from rtserver.control import segments, status
 from rtserver.control.admission import Admission, Refused
 from rtserver.control.endpoint import Address, OscEndpoint
+from rtserver.control.hot_load import HotLoader
 from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
 from rtserver.control.options import ServerOptions
+from rtserver.control.presets import PresetStore
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
 from rtserver.control.worker_process import WorkerProcess
@@ -58,7 +60,7 @@ class Server:
         options: ServerOptions,
         progress: Callable[[str], None],
         udp: socket.socket,
-        tcp: socket.socket,
+        tcp: list[socket.socket],
         worker: WorkerProcess | None = None,
     ) -> None:
         self.options = options
@@ -87,6 +89,8 @@ class Server:
         self._tcp = tcp
         self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(options.for_worker, self._on_worker_message, self._on_worker_exit, worker)
+        self.hot_loader = HotLoader(self.catalog, options.precision, self._supervisor.send, lower_priority)
+        self.presets = PresetStore()
 
     @property
     def endpoint(self) -> OscEndpoint:
@@ -122,7 +126,8 @@ class Server:
             await self._supervisor.stop()
             if self._http is not None:
                 await self._http.stop()
-            self._tcp.close()
+            for listening in self._tcp:
+                listening.close()
             self._endpoint.close()
         if self._failure is not None:
             raise self._failure
@@ -211,8 +216,11 @@ class Server:
                 if self._models_ready.is_set():
                     self._feed_worker()
             case ModelLoaded(name=name, error="", cost=cost):
+                self.hot_loader.takes(message)
                 self.admission.learn(name, cost)
                 self.worker_models.add(name)
+            case ModelLoaded() if self.hot_loader.takes(message):
+                pass
             case ModelLoaded(name=name, gone=True):
                 log.warning("prepared weights of %s are gone; preparing them again", name)
                 self._in_background(self._reload, name)
@@ -244,6 +252,7 @@ class Server:
             if not opening.done():
                 opening.set_result("the audio worker died")
         self._openings.clear()
+        self.hot_loader.worker_ended()
         for session in self.sessions.values():
             segments.remember(session)
             segments.close(session)
@@ -281,7 +290,7 @@ class Server:
             case osc.Disconnect(session=number):
                 self._end(self._session(number), "disconnected")
             case osc.SetParameter(session=number, name=name, value=value):
-                self._set(self._session(number), name, value)
+                self.set_parameter(self._session(number), name, value)
             case osc.StatusRequest():
                 self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
             case osc.ModelsRequest():
@@ -295,7 +304,8 @@ class Server:
         session.last_heard = time.monotonic()
         return session
 
-    def _set(self, session: Session, name: str, value: float | int | str) -> None:
+    def set_parameter(self, session: Session, name: str, value: float | int | str) -> None:
+        """A value that the table allows. UserError if the session's model has no such decoder."""
         number = self.parameter_value(session.model, name, value)
         if name != "panic":
             session.parameters[name] = number

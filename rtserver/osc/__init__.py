@@ -13,7 +13,7 @@ from rtserver.osc.addresses import (
     Argument,
     Message,
 )
-from rtserver.osc.codec import decode, encode
+from rtserver.osc.codec import checked, decode, encode
 from rtserver.osc.events import (
     Connect,
     Connected,
@@ -51,6 +51,7 @@ __all__ = [
     "SetParameter",
     "StatusReply",
     "StatusRequest",
+    "checked",
     "decode",
     "encode",
     "host_info",

@@ -328,6 +328,16 @@ def _incoming(argument: Argument, value: Any, tag: str, entry: Message) -> Any:
     raise _Refused("wrong_type", f"{argument.name} has type '{tag}', expected one of '{wanted}'")
 
 
+def checked(argument: Argument, value: Any) -> Any:
+    """A value from elsewhere (JSON, a file) as the table allows it. ValueError says what is wrong with it."""
+    try:
+        return _checked(argument, value)
+    except _Refused as refused:
+        raise ValueError(refused.text) from None
+    except OverflowError:  # JSON's whole numbers have no end
+        raise ValueError(f"{argument.name} is too large") from None
+
+
 def _checked(argument: Argument, value: Any) -> Any:
     """The value if the table allows it. Indices of `choices` become their names."""
     name = argument.name

@@ -1,0 +1,43 @@
+"""Fixtures of the dashboard's tests: a server that plays, with a data folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.harness import ServerProcess, save_tiny_pack
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """XDG_DATA_HOME of the module's servers, with one pack of the user's in it."""
+    folder = tmp_path_factory.mktemp("data")
+    packs = folder / "rtserver" / "models"
+    packs.mkdir(parents=True)
+    save_tiny_pack(packs / "tiny.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start a server that finds that data folder, and wait until it is ready; stopped after the module."""
+    started: list[ServerProcess] = []
+
+    def begin(*arguments: str, **options: Any) -> ServerProcess:
+        log = tmp_path_factory.mktemp("server") / "server.log"
+        environment = {"XDG_DATA_HOME": str(data_folder)}
+        started.append(ServerProcess(log, *arguments, environment=environment, **options))
+        return started[-1].wait_ready()
+
+    yield begin
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(start: Callable[..., ServerProcess]) -> ServerProcess:
+    """One server with the probes alone, shared by the tests of a module."""
+    return start("--model", "identity16k")
