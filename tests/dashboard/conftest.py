@@ -10,10 +10,12 @@ import pytest
 
 from tests.server.harness import ServerProcess, save_tiny_pack
 
+KEY = "correct horse"
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """XDG_DATA_HOME of the module's servers, with one pack of the user's in it."""
+    """XDG_DATA_HOME of all servers here, with one pack of the user's in it."""
     folder = tmp_path_factory.mktemp("data")
     packs = folder / "rtserver" / "models"
     packs.mkdir(parents=True)
@@ -21,9 +23,9 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start a server that finds that data folder, and wait until it is ready; stopped after the module."""
+    """Start a server that finds that data folder, and wait until it is ready; stopped in the end."""
     started: list[ServerProcess] = []
 
     def begin(*arguments: str, **options: Any) -> ServerProcess:
@@ -37,7 +39,13 @@ def start(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Iterat
         server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(start: Callable[..., ServerProcess]) -> ServerProcess:
-    """One server with the probes alone, shared by the tests of a module."""
-    return start("--model", "identity16k")
+    """One server with a small instrument, shared by all tests. Whoever changes its default changes it back."""
+    return start("--model", "tiny.pt", "--margin", "studio")
+
+
+@pytest.fixture(scope="session")
+def keyed(start: Callable[..., ServerProcess]) -> ServerProcess:
+    """One that listens on every address, with a key."""
+    return start("--model", "identity16k", "--host", "0.0.0.0", key=KEY)

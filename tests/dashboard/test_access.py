@@ -6,17 +6,15 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPConnection
 
 import aiohttp
 import pytest
 
 from rtserver.dashboard import access
+from tests.dashboard.conftest import KEY
 from tests.dashboard.page import connected, with_page
 from tests.server.harness import ServerProcess
-
-KEY = "correct horse"
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -145,9 +143,9 @@ def test_there_are_only_so_many_pages(server: ServerProcess) -> None:
     assert asyncio.run(act()) == 503
 
 
-def test_with_a_key_nobody_sees_anything_without_it(start: Callable[..., ServerProcess]) -> None:
+def test_with_a_key_nobody_sees_anything_without_it(keyed: ServerProcess) -> None:
     """And beyond loopback only the page, which tells nothing, comes without."""
-    server = start("--model", "identity16k", "--host", "0.0.0.0", key=KEY)
+    server = keyed
 
     async def knock(answer: str) -> tuple[list[str], int | None]:
         seen = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,33 +82,25 @@ def test_panic_reaches_one_session_or_all(server: ServerProcess) -> None:
         eventually(lambda: epochs() == [before[0] + 2, before[1] + 1], "both start anew")
 
 
-def test_presets_are_saved_recalled_shared_and_survive_a_restart(start: Callable[..., ServerProcess]) -> None:
-    server = start("--model", "identity16k")
-    with Bridge(server.port) as bridge:
+def test_presets_are_saved_recalled_and_shared(server: ServerProcess) -> None:
+    name = "grüne Wiese"
+    with Bridge(server.port, model="identity16k") as bridge, Bridge(server.port) as other:
 
-        async def save(page):
+        async def act(page):
             await page.ask("set", session=bridge.session, name="mix", value=0.5)
             await page.ask("set", session=bridge.session, name="input_gain_db", value=-6.0)
-            return await page.ask("preset_save", session=bridge.session, name="  grüne Wiese ")
-
-        assert with_page(server.port, save)["presets"] == ["grüne Wiese"]
-    server.stop()
-    server = start("--model", "identity16k", port=server.port)
-    with Bridge(server.port) as bridge:
-
-        async def recall(page):
-            assert page.hello["presets"] == ["grüne Wiese"]
-            answer = await page.ask("preset_recall", session=bridge.session, name="grüne Wiese")
-            shared = await page.ask("preset_export", name="grüne Wiese")
-            assert (await page.ask("preset_import", document=shared["document"]))["error"]  # it is there already
-            assert (await page.ask("preset_delete", name="grüne Wiese"))["presets"] == []
-            assert (await page.ask("preset_import", document=shared["document"]))["presets"] == ["grüne Wiese"]
-            await page.ask("preset_delete", name="grüne Wiese")
+            assert name in (await page.ask("preset_save", session=bridge.session, name=f"  {name} "))["presets"]
+            answer = await page.ask("preset_recall", session=other.session, name=name)
+            shared = (await page.ask("preset_export", name=name))["document"]
+            assert (await page.ask("preset_import", document=shared))["error"]  # it is there already
+            assert name not in (await page.ask("preset_delete", name=name))["presets"]
+            assert name in (await page.ask("preset_import", document=shared))["presets"]
+            await page.ask("preset_delete", name=name)
             return answer
 
-        answer = with_page(server.port, recall)
+        answer = with_page(server.port, act)
         assert answer["parameters"]["mix"] == 0.5 and answer["parameters"]["input_gain_db"] == -6.0
-        assert session_of(server, bridge.session)["parameters"]["input_gain_db"] == -6.0
+        assert session_of(server, other.session)["parameters"]["input_gain_db"] == -6.0
 
 
 @pytest.mark.parametrize(
@@ -178,23 +169,23 @@ def test_files_of_the_presets_folder_that_are_none_do_no_harm(server: ServerProc
 
 
 def test_a_pack_is_loaded_while_others_play_and_a_path_is_not(
-    start: Callable[..., ServerProcess], data_folder: Path, tmp_path: Path
+    server: ServerProcess, data_folder: Path, tmp_path: Path
 ) -> None:
-    server = start("--model", "identity16k")
-    folder = str(data_folder / "rtserver" / "models")
-    (data_folder / "rtserver" / "models" / "broken.pt").write_bytes(b"nothing of the kind")
-    secret = tmp_path / "tiny.pt"
-    secret.write_bytes((data_folder / "rtserver" / "models" / "tiny.pt").read_bytes())
+    packs = data_folder / "rtserver" / "models"
+    folder = str(packs)
+    (packs / "broken.pt").write_bytes(b"nothing of the kind")
+    for where in (packs, tmp_path):
+        (where / "other.pt").write_bytes((packs / "tiny.pt").read_bytes())
 
     async def act():
         async with connected(server.port) as page:
             files = (await page.ask("files"))["files"]
-            assert {"tiny.pt", "broken.pt"} <= {file["file"] for file in files if file["folder"] == folder}
+            assert {"other.pt", "broken.pt"} <= {file["file"] for file in files if file["folder"] == folder}
             hostile = [
-                await page.ask("load", folder=folder, file=f"../../../{tmp_path}/tiny.pt"),
-                await page.ask("load", folder=str(tmp_path), file="tiny.pt"),
-                await page.ask("load", folder=f"{folder}/../models", file="tiny.pt"),
-                await page.ask("load", folder=folder, file="tiny"),
+                await page.ask("load", folder=folder, file=f"../../../{tmp_path}/other.pt"),
+                await page.ask("load", folder=str(tmp_path), file="other.pt"),
+                await page.ask("load", folder=f"{folder}/../models", file="other.pt"),
+                await page.ask("load", folder=folder, file="other"),
                 await page.ask("load", folder=None, file=None),
                 await page.ask("load", folder=["x"], file={}),
             ]
@@ -202,16 +193,18 @@ def test_a_pack_is_loaded_while_others_play_and_a_path_is_not(
             broken = await page.ask("load", folder=folder, file="broken.pt")
             return (
                 broken,
-                await page.ask("load", folder=folder, file="tiny.pt"),
-                await page.ask("default", model="tiny"),
+                await page.ask("load", folder=folder, file="other.pt"),
+                await page.ask("default", model="other"),
             )
 
     with Player(server.port, model="identity16k") as player:
         broken, loaded, default = asyncio.run(act())
         assert "broken.pt" in broken["error"] and server.status()["state"] == "ready"
-        assert loaded["model"]["decoders"] == ["piano", "strings"] and default["default"] == "tiny"
+        assert loaded["model"]["decoders"] == ["piano", "strings"] and default["default"] == "other"
         with Bridge(server.port, decoder="strings") as bridge:
-            assert session_of(server, bridge.session)["model"] == "tiny"
+            assert session_of(server, bridge.session)["model"] == "other"
             assert session_of(server, bridge.session)["parameters"]["decoder"] == "strings"
         assert session_of(server, player.session)["state"] == "running"
-    (data_folder / "rtserver" / "models" / "broken.pt").unlink()
+        with_page(server.port, lambda page: page.ask("default", model="tiny"))
+    for name in ("broken.pt", "other.pt"):
+        (packs / name).unlink()

@@ -11,11 +11,11 @@ import pytest
 
 from tests.dashboard import browser as chromium
 from tests.dashboard.browser import Browser
+from tests.dashboard.conftest import KEY
 from tests.dashboard.player import Player, sine
 from tests.server.harness import ServerProcess, eventually
 
 pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())
-KEY = "a key for the stage"
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def playing(start: Callable[..., ServerProcess]) -> Iterator[tuple[ServerProcess, Player]]:
-    """A server with an instrument, and a client that plays a tone through it."""
-    server = start("--model", "tiny.pt", "--margin", "studio")
+def playing(server: ServerProcess) -> Iterator[tuple[ServerProcess, Player]]:
+    """A server, and a client that plays a tone through its instrument."""
     with Player(server.port, sine(440.0)) as player:
         yield server, player
 
@@ -146,6 +145,7 @@ def test_a_pack_is_loaded_from_the_list(
     opened.click("#load-form button")
     opened.click("[aria-label='Use second for new sessions']")
     eventually(lambda: playing[0].status()["default_model"] == "second", "the new model is played")
+    opened.click("[aria-label='Use tiny for new sessions']")
     assert "second" in {model["name"] for model in playing[0].status()["models"]}
 
 
@@ -187,9 +187,8 @@ def test_the_page_comes_back_with_the_server_and_its_presets(
         browser.find("[aria-label='Recall bright']")
 
 
-def test_with_a_key_the_page_asks_for_it(browser: Browser, start: Callable[..., ServerProcess]) -> None:
-    server = start("--model", "loopback", "--host", "0.0.0.0", key=KEY)
-    browser.open(f"http://127.0.0.1:{server.port}/")
+def test_with_a_key_the_page_asks_for_it(browser: Browser, keyed: ServerProcess) -> None:
+    browser.open(f"http://127.0.0.1:{keyed.port}/")
     browser.type("#key", "wrong")
     browser.click("#key-form button")
     eventually(lambda: "not the key" in browser.text("#key-text"), "a wrong key is told")

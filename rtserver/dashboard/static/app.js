@@ -160,7 +160,8 @@ function showStatus(status) {
   const { worker } = status;
   const server = node("server");
   server.className = status.state === "ready" && worker.state === "running" ? "good" : "";
-  server.textContent = [`${status.version} ${status.state}`, `worker ${worker.state}`, worker.isa, worker.precision,
+  server.title = `rtserver ${status.version}, up for ${Math.round(status.uptime_s / 60)} minutes`;
+  server.textContent = [status.state, `worker ${worker.state}`, worker.isa, worker.precision,
     worker.restarts ? `${worker.restarts} restarts` : ""].filter(Boolean).join(" · ");
   shelf.showModels(status.models, status.default_model);
 }

@@ -41,7 +41,7 @@ export class Scope {
   // levels: [peak, RMS] in dB. spectrum: base64 of a byte a band. pitch: Hz to be marked, or null.
   show(levels, spectrum, pitch) {
     const [peak, rms] = levels;
-    this.bar.style.transform = `scaleX(${share(rms)})`;
+    this.bar.style.clipPath = `inset(0 ${100 * (1 - share(rms))}% 0 0)`;
     this.age += 1;
     if (share(peak) >= this.held || this.age > HOLD_FRAMES) [this.held, this.age] = [share(peak), 0];
     this.peak.style.left = `calc(${100 * this.held}% - 3px)`;
