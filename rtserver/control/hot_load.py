@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rtserver.control import models
 from rtserver.control.models import Catalog, ServedModel
+from rtserver.control.priority import lower_priority
 from rtserver.errors import UserError
 from rtserver.worker.messages import ModelLoaded
 
@@ -21,15 +22,12 @@ READY_SECONDS = 120.0
 
 
 class HotLoader:
-    """One model at a time. `send` takes messages for the worker; `at_ease` lowers the calling thread's priority."""
+    """One model at a time. `send` takes messages for the worker."""
 
-    def __init__(
-        self, catalog: Catalog, precision: str, send: Callable[[object], None], at_ease: Callable[[], None]
-    ) -> None:
+    def __init__(self, catalog: Catalog, precision: str, send: Callable[[object], None]) -> None:
         self._catalog = catalog
         self._precision = precision
         self._send = send
-        self._at_ease = at_ease
         self._turn = asyncio.Lock()
         self._waiting: tuple[str, asyncio.Future[str]] | None = None
         self._given_up: set[str] = set()
@@ -85,7 +83,7 @@ class HotLoader:
                 done.set_result(model)
 
         def run() -> None:
-            self._at_ease()
+            lower_priority()
             model, error = None, None
             try:
                 model = models.load(str(path), self._precision)

@@ -7,10 +7,8 @@ import contextlib
 import importlib
 import json
 import logging
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,6 +25,7 @@ from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
 from rtserver.control.options import ServerOptions
 from rtserver.control.presets import PresetStore
+from rtserver.control.priority import lower_priority
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
 from rtserver.control.worker_process import WorkerProcess
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONTROL_NICE = 5  # the control process yields to audio, its own worker's and everybody's
 TICK_SECONDS = 0.25
 OPEN_SECONDS = 5.0
 HTTP_AFTER_SECONDS = 1.0
@@ -89,7 +87,7 @@ class Server:
         self._tcp = tcp
         self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(options.for_worker, self._on_worker_message, self._on_worker_exit, worker)
-        self.hot_loader = HotLoader(self.catalog, options.precision, self._supervisor.send, lower_priority)
+        self.hot_loader = HotLoader(self.catalog, options.precision, self._supervisor.send)
         self.presets = PresetStore()
 
     @property
@@ -475,13 +473,6 @@ class Server:
         opening = self._openings.pop(session.number, None)
         if opening is not None and not opening.done():
             opening.set_result(why)
-
-
-def lower_priority() -> None:
-    """Make the calling thread yield to audio. Linux only: elsewhere it would be the whole process, worker included."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CONTROL_NICE)
 
 
 async def serve(
