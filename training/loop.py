@@ -6,6 +6,7 @@ Shapes: B segments for the decoder, L more for the confusion loss only, T sample
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ class Trainer:
 
     def __init__(self, settings: Settings, device: torch.device | str = "cpu", group: Group | None = None) -> None:
         """Raises FileNotFoundError without a corpus, ValueError if what it is to start from doesn't fit."""
-        self.settings, self.step = settings, 0
+        self.settings, self.step, self.first_step = settings, 0, 0
+        self.waited_s = 0.0  # for segments to be prepared
         self.group = group or Group(str(device))
         self.device = self.group.device
         torch.manual_seed(settings.train.seed)
@@ -127,7 +129,10 @@ class Trainer:
         if self.batches is None:
             mine = self.group.rank * max(self.settings.train.batch, self.settings.train.listen_batch)
             self.batches = prefetch(self.settings, self.corpus, self.step, mine)
-        return next(self.batches)
+        began = time.monotonic()
+        batch = next(self.batches)
+        self.waited_s += time.monotonic() - began
+        return batch
 
     def train_step(self) -> tuple[str, Losses]:
         """One batch of one domain through both halves of the alternating step."""

@@ -69,9 +69,12 @@ class TranslationNetwork(nn.Module):
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 
     def note_loss(self, latents: Tensor, notes: Tensor) -> Tensor:
-        """Mean cross-entropy of the note probe; notes: MIDI pitches [B, hops of 10 ms]."""
+        """Mean cross-entropy of the note probe; notes: MIDI pitches [B, hops of 10 ms], negative where unknown."""
         per_hop = self.config.encoder.hop_samples // 160
-        return F.cross_entropy(self.note_probe(latents).float(), notes[:, per_hop - 1 :: per_hop])
+        wanted = notes[:, per_hop - 1 :: per_hop]
+        logits = self.note_probe(latents).float()
+        losses = F.cross_entropy(logits, wanted.clamp(min=0), reduction="none") * (wanted >= 0)
+        return losses.sum() / (wanted >= 0).sum().clamp(min=1)
 
     def heads(self, latents: Tensor, timbre: Tensor, notes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropies of the domain classifier and of the note probe."""

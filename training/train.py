@@ -58,15 +58,26 @@ class Stop:
 
 
 def run(
-    settings: Settings, folder: Path, minutes: float = math.inf, device: str = "cpu", quiet: bool = False
+    settings: Settings,
+    folder: Path,
+    minutes: float = math.inf,
+    device: str = "cpu",
+    quiet: bool = False,
+    warm: Path | None = None,
 ) -> Trainer:
-    """Train from the last checkpoint in a folder, or from the start, until the steps or the minutes are over."""
+    """Train from the last checkpoint in a folder, or from the start, until the steps or the minutes are over.
+
+    warm: a compact checkpoint to go on from where the folder has none.
+    """
     group = Group(device)
     trainer = Trainer(settings, device, group)
     checkpoint, log_path = folder / "checkpoint.pt", folder / "log.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         trainer.load(checkpoint)
+    elif warm is not None:
+        trainer.load(warm)
+    trainer.first_step = trainer.step
     train, steps = settings.train, settings.train.steps
     audio_seconds = train.batch * train.segment_seconds * group.size
     if group.first:
