@@ -435,3 +435,95 @@ class RemoteLink:
     def stats(self) -> dict[str, int]: ...
     def stop(self) -> None:
         """The bridge sees a server that has left."""
+
+# Live (csrc/live)
+
+class LivePath:
+    """What `rtserver live` does between a sound card's buffers and a session, for a driver's thread to call.
+
+    A driver that calls the functions at the addresses (PaStreamCallback) with user_data needs no interpreter. The
+    bridge has the same rate and channels and takes blocks of max_block; it belongs to the path until that is gone.
+    first_input: of the device's channels, the first that is used. drift_target: two devices with a ring between, in
+    which so many frames wait; 0: one device. Raises ValueError for what doesn't fit, RuntimeError if the bridge is in
+    use.
+    """
+
+    def __init__(
+        self,
+        bridge: Any,
+        *,
+        rate_hz: int,
+        max_block: int,
+        channels: int = 1,
+        input_channels: int = 1,
+        first_input: int = 0,
+        output_channels: int = 2,
+        drift_target: int = 0,
+    ) -> None: ...
+    @property
+    def duplex_address(self) -> int: ...
+    @property
+    def capture_address(self) -> int: ...
+    @property
+    def playback_address(self) -> int: ...
+    @property
+    def user_data(self) -> int: ...
+    def duplex(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the driver would do: [n, input_channels] in, [n, output_channels] out. For tests."""
+
+    def capture(self, frames: NDArray[np.float32]) -> None: ...
+    def playback(self, count: int) -> NDArray[np.float32]: ...
+    def switch_to(self, bridge: Any) -> bool:
+        """Go over to another session by playing both until the new one has caught up; False while that goes on."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no such change is under way."""
+
+    def panic(self) -> None:
+        """Silence within the next block; the network begins anew, and sound returns a quarter of a second later."""
+
+    def restart_drift(self) -> None: ...
+    def set_recording(self, on: bool) -> None: ...
+    def set_guard(self, on: bool) -> None: ...
+    muted: bool
+    def take(self, most: int) -> NDArray[np.float32]:
+        """Recorded frames that are ready, [n, channels + heard outputs]: dry beside wet."""
+
+    def last_input(self, count: int) -> NDArray[np.float32]: ...
+    def call_log(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """When the driver called (CLOCK_MONOTONIC ns) and up to which frame; the first 4096 calls."""
+
+    def capture_log(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]: ...
+    def counted(self) -> dict[str, Any]:
+        """Counters and states; reading changes nothing."""
+
+    def stats(self) -> dict[str, Any]:
+        """The same, and levels (0 to 1) and extremes since the last call."""
+
+class FeedbackGuard:
+    """For tests: hear a block, take gains for what goes out, tell what went out. Mono float32 [n]."""
+
+    def __init__(self, rate_hz: int) -> None: ...
+    def heard(self, frames: NDArray[np.float32]) -> None: ...
+    def gains(self, count: int) -> NDArray[np.float32]: ...
+    def played(self, frames: NDArray[np.float32]) -> None: ...
+    def set_enabled(self, on: bool) -> None: ...
+    @property
+    def howls(self) -> int: ...
+    @property
+    def probes(self) -> int: ...
+    @property
+    def gain_db(self) -> float: ...
+
+class DriftRing:
+    """For tests: frames [n, channels] from one clock to another; target: frames from hearing to reading."""
+
+    def __init__(self, channels: int, rate_hz: int, target: int) -> None: ...
+    def push(self, frames: NDArray[np.float32], now_ns: int) -> None: ...
+    def pull(self, count: int, now_ns: int, channels: int = 1) -> NDArray[np.float32]: ...
+    def stats(self) -> dict[str, Any]:
+        """starved, skips, lost, ppm, waiting, target."""
+
+def limit(frames: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+    """The limiter over mono float32 [n]."""

@@ -141,6 +141,17 @@ class Bridge:
         return self._session
 
     @property
+    def decoders(self) -> list[str]:
+        """The instruments of the model; none of a probe."""
+        return list(self._decoders)
+
+    @property
+    def decoder(self) -> str | None:
+        """The instrument that plays."""
+        index = int(self._native.get("decoder"))
+        return self._decoders[index] if 0 <= index < len(self._decoders) else None
+
+    @property
     def native(self) -> Any:
         """The native bridge, for drivers that call it without the interpreter (`_engine.BlockDriver`)."""
         return self._native

@@ -4,6 +4,7 @@
 
 void bind_encoder(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
+void bind_live(pybind11::module_& m);
 void bind_stages(pybind11::module_& m);
 void bind_stream(pybind11::module_& m);
 void bind_remote(pybind11::module_& m);

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_engine, m) {
   bind_encoder(m);
   bind_stages(m);
   bind_stream(m);
+  bind_live(m);
   bind_remote(m);
   bind_threads(m);
 }

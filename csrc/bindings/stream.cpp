@@ -12,6 +12,7 @@
 
 #include "arrays.h"
 #include "bindings.h"
+#include "native_bridge.h"
 #include "rtbridge/atomics.h"
 #include "rtbridge/bridge.h"
 #include "rtbridge/segment.h"
@@ -260,12 +261,12 @@ Param param_of(const std::string& name) {
 
 // The control side may be called from several Python threads (a reconnecting one among them): a lock of its own, that
 // process() never takes.
-class PyBridge {
+class PyBridge : public NativeBridge {
  public:
   PyBridge(int rate_hz, int max_block_frames, int channels, int latency_frames, int fade_frames)
-      : bridge({static_cast<uint32_t>(rate_hz), static_cast<uint32_t>(max_block_frames),
-                static_cast<uint32_t>(channels), static_cast<uint32_t>(latency_frames),
-                static_cast<uint32_t>(fade_frames)}),
+      : NativeBridge({static_cast<uint32_t>(rate_hz), static_cast<uint32_t>(max_block_frames),
+                      static_cast<uint32_t>(channels), static_cast<uint32_t>(latency_frames),
+                      static_cast<uint32_t>(fade_frames)}),
         channels_(channels) {}
 
   void attach(std::shared_ptr<Segment> segment) {
@@ -342,25 +343,8 @@ class PyBridge {
     return d;
   }
 
-  // The audio thread's part, by one thread at a time: a second one would tear the stream.
-  class AudioRole {
-   public:
-    explicit AudioRole(PyBridge& owner) : owner_(owner) {
-      if (owner.in_audio_.exchange(true, std::memory_order_acquire))
-        throw std::runtime_error("bridge: expected one audio thread at a time, found another inside");
-    }
-    ~AudioRole() { owner_.in_audio_.store(false, std::memory_order_release); }
-    AudioRole(const AudioRole&) = delete;
-
-   private:
-    PyBridge& owner_;
-  };
-
-  Bridge bridge;
-
  private:
   int channels_;
-  std::atomic<bool> in_audio_{false};
   std::mutex control_;
 };
 
@@ -462,7 +446,8 @@ void bind_stream(py::module_& m) {
       .def("ensembles", &ensembles_list)
       .def("stop", &Worker::stop, py::call_guard<py::gil_scoped_release>());
 
-  py::class_<PyBridge>(m, "Bridge")
+  py::class_<NativeBridge>(m, "NativeBridge");
+  py::class_<PyBridge, NativeBridge>(m, "Bridge")
       .def(py::init<int, int, int, int, int>(), py::arg("rate_hz"), py::arg("max_block_frames"), py::arg("channels"),
            py::arg("latency_frames"), py::arg("fade_frames"))
       .def("attach", &PyBridge::attach, py::arg("segment"))

@@ -1,0 +1,1 @@
+"""`rtserver live`: microphone to headphones through a server, with a screen and keys."""

@@ -1,0 +1,1 @@
+"""MIDI for `rtserver live`: ports and sockets in, a performer's actions out."""
