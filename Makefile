@@ -7,9 +7,10 @@ NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plu
 CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.h')
 PORT ?= 9000
 MINUTES ?= 10
+CONFIG ?= training/configs/classical.toml
 export PYTHON
 
-.PHONY: help setup demo test hosts bench plugin install-plugin sanitize soak format lint clean
+.PHONY: help setup corpus demo test hosts bench plugin install-plugin sanitize soak format lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ demo: setup  ## hear a whistled tune as a piano (CLIP=my.wav for a recording of 
 
 test: setup  ## the whole test suite
 	@$(BIN)/python -m pytest
+
+corpus: setup  ## the six domains of training/configs/classical.toml, from scores (needs fluidsynth; CONFIG=... for another)
+	@$(BIN)/python -m training.corpus --config $(CONFIG)
 
 hosts: plugin  ## the plugin in pedalboard, minihost, dawdreamer, Ardour, jalv and a CLAP host, all of it (half an hour)
 	@setup/hosts

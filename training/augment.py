@@ -1,27 +1,130 @@
-"""What is done to the encoder's input in training (Mor et al. 2018, section 3.2)."""
+"""What is done to the encoder's input in training (Mor et al. 2018, section 3.2).
+
+The pitch shift is made for whole batches at once, on whatever device they are. Shapes: B segments, T samples, W samples
+of a stretch, F bins, K frames.
+"""
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RATE_HZ = 16000
+FFT = 1024
+HOP = 256
+SHORTEST_S, LONGEST_S = 0.25, 0.5
+LARGEST_SEMITONES = 0.5
+FADE_SAMPLES = 64  # from the clean signal to the shifted stretch and back, so that its ends don't click
+OVERSAMPLING = 2
 
 
-def shift_pitch_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = 16000) -> np.ndarray:
-    """Put a stretch of 0.25 to 0.5 s out of tune by up to half a semitone; float32 [samples] in and out.
+def shift_pitch(audio: Tensor, semitones: Tensor, largest: float = 12.0) -> Tensor:
+    """Each row of audio [B, W] shifted by its own semitones [B], at most `largest` either way; the length stays.
+
+    A phase vocoder changes the length, and reading at another speed changes it back: librosa's `pitch_shift` does the
+    same, one signal at a time, and is what this is tested against.
+    """
+    speed = 2.0 ** (semitones.to(audio) / 12.0)  # [B], above 1: higher
+    stretched = _stretch(audio, 1.0 / speed, 2.0 ** (-largest / 12.0))
+    return _read_at(stretched, speed, audio.shape[1])
+
+
+def _stretch(audio: Tensor, rate: Tensor, slowest: float) -> Tensor:
+    """Play audio [B, W] at `rate` [B] times its speed without changing its pitch.
+
+    slowest: what no rate is below. It decides how long the result is, so that a GPU needn't be asked.
+    """
+    window = torch.hann_window(FFT, device=audio.device, dtype=audio.dtype)
+    frames = F.pad(audio, (FFT // 2, FFT // 2 + HOP)).unfold(1, FFT, HOP)  # [B, K, FFT]
+    spectrum = torch.fft.rfft(frames * window)  # [B, K, bins]
+    magnitude = spectrum.abs()
+    # What a bin's phase moves on by between two frames, less what its own frequency would: between -pi and pi.
+    bins = torch.arange(FFT // 2 + 1, device=audio.device)
+    expected = 2.0 * np.pi * ((bins * HOP) % FFT) / FFT
+    turn = (spectrum[:, 1:] * spectrum[:, :-1].conj() * torch.polar(torch.ones_like(expected), -expected)).angle()
+    turn = turn + expected
+
+    last = frames.shape[1] - 2
+    count = int(np.ceil(last / slowest)) + 1
+    at = (torch.arange(count, device=audio.device) * rate[:, None]).clamp(max=last)  # [B, count], in frames
+    before = at.floor().long().clamp(max=last)
+    share = (at - before)[:, :, None]
+    index = before[:, :, None].expand(-1, -1, len(bins))
+    loud = torch.lerp(magnitude.gather(1, index), magnitude.gather(1, index + 1), share)
+    phase = torch.cumsum(F.pad(turn.gather(1, index[:, :-1]), (0, 0, 1, 0)), dim=1) + spectrum[:, :1].angle()
+    # The inverse transform at several times the rate, so that a cubic is enough to read between its samples.
+    wide, step = FFT * OVERSAMPLING, HOP * OVERSAMPLING
+    pieces = torch.fft.irfft(torch.polar(OVERSAMPLING * loud, phase), n=wide)  # [B, count, wide]
+    window = torch.hann_window(wide, device=audio.device, dtype=audio.dtype) * (2.0 / 3.0)  # squares add up to 1.5
+    pieces = (pieces * window).view(len(audio), count, FFT // HOP, step)
+    out = torch.zeros(len(audio), count + FFT // HOP - 1, step, device=audio.device, dtype=audio.dtype)
+    for part in range(FFT // HOP):
+        out[:, part : part + count] += pieces[:, :, part]
+    return out.flatten(1)[:, wide // 2 :]
+
+
+def _read_at(audio: Tensor, speed: Tensor, samples: int) -> Tensor:
+    """Samples [B, samples] of audio [B, N], which is oversampled, at multiples of `speed` [B], by cubic Lagrange."""
+    at = torch.arange(samples, device=audio.device, dtype=torch.float32) * (OVERSAMPLING * speed[:, None].float())
+    whole = at.floor()
+    x = (at - whole).to(audio.dtype)
+    padded = F.pad(audio, (1, 3))
+    index = (whole.long()).clamp(max=padded.shape[1] - 4)
+    y = [padded.gather(1, index + i) for i in range(4)]  # at -1, 0, 1 and 2
+    third = (y[3] - y[0]) / 6.0 + (y[1] - y[2]) / 2.0
+    second = (y[0] + y[2]) / 2.0 - y[1]
+    return y[1] + x * ((y[2] - y[1]) - second - third + x * (second + x * third))
+
+
+def shift_pitch_in_stretches(audio: Tensor, starts: Tensor, lengths: Tensor, semitones: Tensor) -> Tensor:
+    """Rows of audio [B, T] with `lengths` [B] samples from `starts` [B] on out of tune by `semitones` [B].
+
+    A row of length 0 is left as it is. The result is on audio's device and as good as audio's type.
+    """
+    longest = min(int(LONGEST_S * RATE_HZ), audio.shape[1])
+    begin = starts.clamp(max=audio.shape[1] - longest)  # the vocoder hears the same number of samples of every row
+    index = begin[:, None] + torch.arange(longest, device=audio.device)
+    heard = audio.gather(1, index)
+    shifted = shift_pitch(heard, semitones, LARGEST_SEMITONES)
+    inside = index - starts[:, None]  # samples since the stretch began
+    until = starts[:, None] + lengths[:, None] - 1 - index
+    share = torch.minimum(inside, until).add(1).clamp(0, FADE_SAMPLES).to(audio.dtype) / FADE_SAMPLES
+    return audio.scatter(1, index, heard + share * (shifted - heard))
+
+
+def shift_pitch_somewhere_batch(
+    audio: Tensor, probability: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Put a stretch of 0.25 to 0.5 s of each row of audio [B, T] out of tune by up to half a semitone.
+
+    probability: how often a row is touched at all. generator: a CPU generator; the choices don't depend on the device.
+    """
+    batch, samples = audio.shape
+    draw = torch.rand(4, batch, generator=generator)
+    lengths = ((SHORTEST_S + (LONGEST_S - SHORTEST_S) * draw[0]) * RATE_HZ).long().clamp(max=samples)
+    starts = (draw[1] * (samples - lengths + 1)).long()
+    lengths = torch.where(draw[3] < probability, lengths, 0)
+    semitones = LARGEST_SEMITONES * (2.0 * draw[2] - 1.0)
+    where = audio.device
+    return shift_pitch_in_stretches(audio, starts.to(where), lengths.to(where), semitones.to(where))
+
+
+def shift_pitch_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """One segment of the above, for workers: float32 [samples] in and out.
 
     The decoder still has to produce the clean signal, so the encoder can't pass the waveform through.
     """
-    length = min(len(audio), int(rng.uniform(0.25, 0.5) * rate_hz))
+    length = min(len(audio), int(rng.uniform(SHORTEST_S, LONGEST_S) * rate_hz))
     start = int(rng.integers(len(audio) - length + 1))
-    out = audio.copy()
-    stretch = audio[start : start + length]
-    out[start : start + length] = librosa.effects.pitch_shift(
-        stretch, sr=rate_hz, n_steps=float(rng.uniform(-0.5, 0.5)), n_fft=1024, hop_length=256, res_type="soxr_lq"
-    )
-    return out
+    semitones = rng.uniform(-LARGEST_SEMITONES, LARGEST_SEMITONES)
+    row = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[None]
+    shifted = shift_pitch_in_stretches(row, torch.tensor([start]), torch.tensor([length]), torch.tensor([semitones]))
+    return np.asarray(shifted[0].numpy())
 
 
-def fade_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = 16000) -> np.ndarray:
+def fade_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
     """Make a stretch of 30 to 300 ms quieter by 6 to 40 dB, or silent; float32 [samples] in and out.
 
     For the past that a decoder is taught with: it then learns to start a note again from its latent alone. Without it

@@ -27,9 +27,9 @@ from rtserver import model_file, pipeline, pitch, precision
 from rtserver.model_file import Model
 from training import precisions
 from training.calibrate import rewrite
+from training.corpus.catalogue import DATA
 from training.dataset import Batch, Corpus
 from training.network import TranslationNetwork
-from training.scores import DATA
 from training.settings import Settings
 
 RATE_HZ = 16000
@@ -97,7 +97,7 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
 
 def _code_frequencies(network: TranslationNetwork, corpus: Corpus, instrument: str) -> np.ndarray:
     counts = np.ones(256)
-    for reel in range(len(corpus.notes)):
+    for reel in corpus.reels_of(instrument):
         audio = corpus.cut(instrument, reel, 0, 60 * RATE_HZ)
         counts += np.bincount(network.codes(torch.from_numpy(audio)).numpy(), minlength=256)
     return counts / counts.sum()

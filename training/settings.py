@@ -10,24 +10,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rtserver.model_config import PRESETS, ModelConfig
+from training.corpus.settings import CorpusSettings
 
-CORPORA = Path(__file__).parent / "corpora"
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-@dataclass(frozen=True)
-class CorpusSettings:
-    """What is rendered. instruments: name -> `program:N`, `whistle` or `additive`; reels: how many a split."""
-
-    name: str
-    score_domains: tuple[str, ...]
-    instruments: dict[str, str]
-    reels: dict[str, int]
-    reel_seconds: float = 600.0
-
-    @property
-    def folder(self) -> Path:
-        return CORPORA / self.name
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ class Settings:
                 raise ValueError(f"{path}: [{name}] is missing")
         if unknown := set(table) - {"model", "corpus", "train"}:
             raise TypeError(f"{path}: unknown table [{min(unknown)}]; there are [model], [corpus] and [train]")
-        corpus = _record(CorpusSettings, table["corpus"], f"{path}: corpus.")
+        corpus = CorpusSettings.of(table["corpus"], f"{path}: corpus.")
         train = _record(TrainSettings, table["train"], f"{path}: train.")
         for name in train.timbre_lags_ms:
             if name not in corpus.instruments:

@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
-from training import corpus, settings
-from training.scores import Note
-from training.settings import CorpusSettings, Settings, TrainSettings
+from training.corpus import settings, storage
+from training.corpus.midi import Note
+from training.corpus.settings import CorpusSettings
+from training.corpus.synthesis import render
+from training.settings import Settings, TrainSettings
 
 MODEL = ModelConfig(
     encoder=EncoderConfig(blocks=1, layers=6, channels=8, latent_channels=4),
@@ -43,8 +44,11 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     torch.set_num_threads(1)  # the network is too small to share
     notes = [Note(i * 0.2, i * 0.2 + 0.18, 60 + i % 12, 90) for i in range(40)]
     corpus_settings = CorpusSettings("tiny", (), {"a": "additive", "b": "whistle"}, {})
-    corpus_settings.folder.mkdir()
-    np.save(corpus_settings.folder / "train_00_notes.npy", corpus.note_labels(notes, 8.5))
+    folder = corpus_settings.folder
+    folder.mkdir()
+    entry = {"name": "melody_train_00", "split": "train", "home": "melody", "timbres": ["a", "b"], "works": []}
+    storage.write_index(folder, [entry])
+    storage.save_array(storage.roll_path(folder, entry["name"]), storage.piano_roll(notes, 8.5))
     for name, instrument in corpus_settings.instruments.items():
-        corpus._render_to(corpus_settings.folder / f"train_00_{name}.npy", instrument, notes, 8.5, seed=1)
+        storage.save_item(folder, entry["name"], name, render(instrument, notes, 8.5, seed=1), {})
     return Settings("tiny", MODEL, corpus_settings, RECIPE)

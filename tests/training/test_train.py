@@ -13,7 +13,6 @@ from models import mu_law
 from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
 from training import settings, train
-from training.augment import fade_somewhere, shift_pitch_somewhere
 from training.export import part, sharpened
 from training.settings import Settings
 
@@ -84,23 +83,6 @@ def test_confusion_makes_the_classifier_worse(tiny: Settings) -> None:
             parameter.sub_(5.0 * g)
     after, _ = network.heads(network.encode(audio), timbre, notes)
     assert after > before
-
-
-def test_pitch_shift_changes_only_a_stretch() -> None:
-    audio = np.sin(np.arange(16000) * 0.2).astype(np.float32)
-    out = shift_pitch_somewhere(audio, np.random.default_rng(0))
-    changed = np.flatnonzero(np.abs(out - audio) > 1e-3)
-    assert out.shape == audio.shape
-    assert 0.2 * 16000 < changed[-1] - changed[0] <= 0.5 * 16000
-
-
-def test_fade_makes_one_stretch_quieter() -> None:
-    audio = np.ones(16000, dtype=np.float32)
-    rng = np.random.default_rng(4)
-    for _ in range(20):
-        faded = np.flatnonzero(fade_somewhere(audio, rng) < 1.0)
-        assert 0.03 * 16000 <= len(faded) <= 0.3 * 16000
-        assert faded[-1] - faded[0] + 1 == len(faded)
 
 
 def test_a_faded_history_changes_what_the_decoder_is_taught_with_only(tiny: Settings) -> None:
