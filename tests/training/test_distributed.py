@@ -24,7 +24,7 @@ import json, pickle, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from training import settings as module
+from training.corpus import settings as module
 from training.distributed import Group
 from training.loop import Trainer
 folder = Path(sys.argv[1])
