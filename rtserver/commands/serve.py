@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +62,9 @@ def register(app: typer.Typer) -> None:
             str,
             typer.Option(metavar="|".join(ADMIT), help="Live sessions: as many as fit the machine, or all."),
         ] = ADMIT[0],
+        announce: Annotated[
+            bool, typer.Option("--announce", help="Tell programs on the network about this server (zeroconf).")
+        ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No banner.")] = False,
         version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     ) -> None:
@@ -78,7 +83,9 @@ def register(app: typer.Typer) -> None:
             raise UserError(f"--admit: expected {' or '.join(ADMIT)}, found {admit}")
         if device not in ("auto", "cpu"):
             raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
-        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, admit, quiet)
+        if announce and importlib.util.find_spec("zeroconf") is None:
+            raise UserError("--announce needs the package zeroconf: pip install 'rtserver[announce]'")
+        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, admit, announce, quiet)
 
 
 def read_key(text: str | None) -> bytes | None:
@@ -107,6 +114,7 @@ def run(
     temperature: float,
     pin: bool,
     admit: str,
+    announce: bool,
     quiet: bool,
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
@@ -114,7 +122,16 @@ def run(
     from rtserver.control.worker_process import WorkerProcess
 
     options = ServerOptions(
-        tuple(models), host, port, key, margin, precision=precision, temperature=temperature, pin=pin, admit=admit
+        tuple(models),
+        host,
+        port,
+        key,
+        margin,
+        precision=precision,
+        temperature=temperature,
+        pin=pin,
+        admit=admit,
+        announce=announce,
     )
     worker = WorkerProcess(options.for_worker)  # it starts while the rest is imported here
     try:
@@ -163,6 +180,15 @@ def default_models(console: Console) -> list[str]:
     return []
 
 
+def _reachable(host: str) -> str:
+    """An address that a phone can type: the one listened on, or the name of this machine where that is all of them."""
+    from rtserver.control.listening import EVERYWHERE
+
+    if host in EVERYWHERE:
+        return f"{socket.gethostname().split('.')[0]}.local"
+    return f"[{host}]" if ":" in host else host
+
+
 def banner(server: Server, console: Console) -> None:
     """Tell what is served, how late it is, and how to connect."""
     from rich.markup import escape
@@ -193,6 +219,8 @@ def banner(server: Server, console: Console) -> None:
     where = f"--port {options.port}" + ("" if options.host == "127.0.0.1" else f" --host {options.host}")
     sealed = ", sealed with the key" if options.key else ""
     table.add_row("control", escape(f"osc.udp://{host}:{options.port}{sealed}"))
+    elsewhere = "" if options.host in LOOPBACK else f", elsewhere http://{_reachable(options.host)}:{options.port}"
+    table.add_row("dashboard", escape(f"http://{local}:{options.port}{elsewhere}"))
     table.add_row("status", escape(f"http://{local}:{options.port}/status or `rtserver status {where}`"))
     if worker is not None:
         table.add_row("device", f"cpu, {worker.isa}, {server.precision}")

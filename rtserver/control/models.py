@@ -188,6 +188,11 @@ class Catalog:
             if position == 0:
                 self.default = model.name
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What `/rt/models` answers."""
+        return {"default": self.default, "models": [model.description for model in self]}
+
     def precision(self, asked: str) -> str:
         """What the packs served run in; with none of them, what one would."""
         found = [model.description["precision"] for model in self._models.values() if model.kind == "model"]

@@ -25,6 +25,7 @@ class ServerOptions:
     temperature: float = 1.0
     pin: bool = True
     admit: str = ADMIT[0]
+    announce: bool = False
 
     @cached_property
     def for_worker(self) -> WorkerOptions:

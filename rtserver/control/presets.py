@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rtserver import model_file, osc
+from rtserver.control import status
+from rtserver.control.sessions import Session
 from rtserver.errors import UserError
 
 FORMAT = "rtserver-preset-1"
@@ -69,22 +71,6 @@ def parse(document: object) -> Preset:
     if isinstance(values.get("decoder"), str) and len(str(values["decoder"])) > 256:
         raise UserError("preset: decoder is too long a name")
     return Preset(checked_name(document.get("name")), model, values)
-
-
-def of(name: object, model: str, parameters: dict[str, Any]) -> Preset:
-    """A preset of a session's parameters. UserError for a name that can't be."""
-    return Preset(checked_name(name), model, {key: value for key, value in parameters.items() if key in KEPT})
-
-
-def recall(preset: Preset, set_parameter: Callable[[str, float | int | str], None]) -> list[str]:
-    """Set every parameter of a preset; gives those that could not be: a decoder that the session's model lacks."""
-    skipped = []
-    for name, value in preset.parameters.items():
-        try:
-            set_parameter(name, value)
-        except UserError:
-            skipped.append(name)
-    return skipped
 
 
 class PresetStore:
@@ -159,3 +145,26 @@ class PresetStore:
             return parse(json.loads(data))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: {error}") from None
+
+
+class SessionPresets(PresetStore):
+    """The store, and what becomes of its presets in sessions. set_parameter: the server's."""
+
+    def __init__(self, set_parameter: Callable[[Session, str, float | int | str], None]) -> None:
+        super().__init__()
+        self._set_parameter = set_parameter
+
+    def save(self, session: Session, name: object) -> None:
+        """Keep a session's parameters under a name. UserError if that can't be."""
+        kept = {key: value for key, value in status.parameters(session).items() if key in KEPT}
+        self.put(Preset(checked_name(name), session.model.name, kept))
+
+    def recall(self, session: Session, name: object) -> list[str]:
+        """Set every parameter of a preset; gives those that could not be: a decoder that the session's model lacks."""
+        skipped = []
+        for parameter, value in self.get(name).parameters.items():
+            try:
+                self._set_parameter(session, parameter, value)
+            except UserError:
+                skipped.append(parameter)
+        return skipped

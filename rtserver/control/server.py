@@ -24,7 +24,7 @@ from rtserver.control.hot_load import HotLoader
 from rtserver.control.listening import bind
 from rtserver.control.models import Catalog, ServedModel
 from rtserver.control.options import ServerOptions
-from rtserver.control.presets import PresetStore
+from rtserver.control.presets import SessionPresets
 from rtserver.control.priority import lower_priority
 from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
 from rtserver.control.supervisor import WorkerSupervisor
@@ -83,16 +83,12 @@ class Server:
         self._failure: UserError | None = None
         self._checker = osc.SealChecker(options.key) if options.key else None
         self._sealer = osc.Sealer(options.key) if options.key else None
-        self._endpoint = OscEndpoint(udp, self._on_datagram)
+        self.endpoint = OscEndpoint(udp, self._on_datagram)
         self._tcp = tcp
         self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(options.for_worker, self._on_worker_message, self._on_worker_exit, worker)
         self.hot_loader = HotLoader(self.catalog, options.precision, self._supervisor.send)
-        self.presets = PresetStore()
-
-    @property
-    def endpoint(self) -> OscEndpoint:
-        return self._endpoint
+        self.presets = SessionPresets(self.set_parameter)
 
     @property
     def precision(self) -> str:
@@ -126,7 +122,7 @@ class Server:
                 await self._http.stop()
             for listening in self._tcp:
                 listening.close()
-            self._endpoint.close()
+            self.endpoint.close()
         if self._failure is not None:
             raise self._failure
 
@@ -184,8 +180,8 @@ class Server:
             await asyncio.wait_for(self._ready.wait(), HTTP_AFTER_SECONDS)
         module = await asyncio.to_thread(importlib.import_module, "rtserver.control.http")
         http: HttpServer = module.HttpServer(self, self._tcp)
+        self._http = http  # before it starts: it may be stopped halfway
         await http.start()
-        self._http = http
 
     async def _tick(self) -> None:
         while True:
@@ -277,7 +273,7 @@ class Server:
             datagram = osc.encode(event, self._sealer)
         except ValueError as error:  # a status that outgrew a datagram
             datagram = osc.encode(osc.ErrorReply("too_large", f"{error}; ask over HTTP"), self._sealer)
-        self._endpoint.send(datagram, address)
+        self.endpoint.send(datagram, address)
 
     def _on_event(self, event: osc.Event, address: Address) -> None:
         match event:
@@ -292,8 +288,15 @@ class Server:
             case osc.StatusRequest():
                 self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
             case osc.ModelsRequest():
-                models = {"default": self.catalog.default, "models": [model.description for model in self.catalog]}
-                self._reply(osc.ModelsReply(json.dumps(models)), address)
+                self._reply(osc.ModelsReply(json.dumps(self.catalog.description)), address)
+            case osc.PresetSave(session=number, name=name):
+                self.presets.save(self._session(number), name)
+            case osc.PresetRecall(session=number, name=name):
+                self.presets.recall(self._session(number), name)
+            case osc.PresetDelete(name=name):
+                self.presets.delete(name)
+            case osc.PresetsRequest():
+                self._reply(osc.PresetsReply(json.dumps(self.presets.names())), address)
 
     def _session(self, number: int) -> Session:
         session = self.sessions.get(number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rtserver import osc
@@ -74,15 +73,12 @@ class Commands:
     # --- presets --------------------------------------------------------------------------------------------------
 
     async def _preset_save(self, request: Request) -> Answer:
-        session = self._session(request)
-        preset = presets.of(request.get("name"), session.model.name, status.parameters(session))
-        self._server.presets.put(preset)
+        self._server.presets.save(self._session(request), request.get("name"))
         return self._preset_names()
 
     async def _preset_recall(self, request: Request) -> Answer:
         session = self._session(request)
-        preset = self._server.presets.get(request.get("name"))
-        skipped = presets.recall(preset, partial(self._server.set_parameter, session))
+        skipped = self._server.presets.recall(session, request.get("name"))
         return {"parameters": status.parameters(session), "skipped": skipped}
 
     async def _preset_delete(self, request: Request) -> Answer:

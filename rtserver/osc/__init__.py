@@ -22,15 +22,21 @@ from rtserver.osc.events import (
     Event,
     ModelsReply,
     ModelsRequest,
+    PresetDelete,
+    PresetRecall,
+    PresetSave,
+    PresetsReply,
+    PresetsRequest,
     Refusal,
     SetParameter,
     StatusReply,
     StatusRequest,
 )
-from rtserver.osc.oscquery import host_info, oscquery
+from rtserver.osc.oscquery import ATTRIBUTES, host_info, node_at, oscquery
 from rtserver.osc.seal import SealChecker, Sealer
 
 __all__ = [
+    "ATTRIBUTES",
     "CLIENT_PARAMETERS",
     "DEFAULTS",
     "LATENCY_PARTS",
@@ -45,6 +51,11 @@ __all__ = [
     "Message",
     "ModelsReply",
     "ModelsRequest",
+    "PresetDelete",
+    "PresetRecall",
+    "PresetSave",
+    "PresetsReply",
+    "PresetsRequest",
     "Refusal",
     "SealChecker",
     "Sealer",
@@ -55,5 +66,6 @@ __all__ = [
     "decode",
     "encode",
     "host_info",
+    "node_at",
     "oscquery",
 ]

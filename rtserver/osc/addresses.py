@@ -188,6 +188,29 @@ MODELS_REPLY = Message(
     "/rt/models.reply", "client", "Models and their decoders.", (Argument("json", "s", "one JSON object"),)
 )
 
+_PRESET = Argument("name", "s", "of the preset: 1 to 64 printable characters")
+PRESET_SAVE = Message(
+    "/rt/preset/save",
+    "server",
+    "Keep a session's parameters under a name, in place of what had that name.",
+    (_SESSION, _PRESET),
+    example='/rt/preset/save ,is 1 "evening"',
+)
+PRESET_RECALL = Message(
+    "/rt/preset/recall",
+    "server",
+    "Set a session's parameters to those of a preset. A decoder that its model lacks is left as it is.",
+    (_SESSION, _PRESET),
+    example='/rt/preset/recall ,is 1 "evening"',
+)
+PRESET_DELETE = Message(
+    "/rt/preset/delete", "server", "Forget a preset.", (_PRESET,), example='/rt/preset/delete ,s "evening"'
+)
+PRESETS = Message("/rt/presets", "server", "Ask which presets there are.", example="/rt/presets ,")
+PRESETS_REPLY = Message(
+    "/rt/presets.reply", "client", "Names of the presets.", (Argument("json", "s", "one JSON array of strings"),)
+)
+
 _EXAMPLES = {"decoder": '"piano"', "seed": "7", "fallback": '"silence"', "bypass": "1", "panic": "1"}
 
 
@@ -263,6 +286,11 @@ MESSAGES: tuple[Message, ...] = (
     STATUS_REPLY,
     MODELS,
     MODELS_REPLY,
+    PRESET_SAVE,
+    PRESET_RECALL,
+    PRESET_DELETE,
+    PRESETS,
+    PRESETS_REPLY,
     ERROR,
     *_AUDIO_MESSAGES,
 )

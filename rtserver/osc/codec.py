@@ -27,6 +27,11 @@ from rtserver.osc.events import (
     Event,
     ModelsReply,
     ModelsRequest,
+    PresetDelete,
+    PresetRecall,
+    PresetSave,
+    PresetsReply,
+    PresetsRequest,
     Refusal,
     RefusalCode,
     SetParameter,
@@ -133,6 +138,11 @@ _MESSAGE_OF: dict[type, Message] = {
     StatusReply: addresses.STATUS_REPLY,
     ModelsRequest: addresses.MODELS,
     ModelsReply: addresses.MODELS_REPLY,
+    PresetSave: addresses.PRESET_SAVE,
+    PresetRecall: addresses.PRESET_RECALL,
+    PresetDelete: addresses.PRESET_DELETE,
+    PresetsRequest: addresses.PRESETS,
+    PresetsReply: addresses.PRESETS_REPLY,
     ErrorReply: addresses.ERROR,
 }
 _EVENT_OF: dict[str, Callable[..., Event]] = {message.address: event for event, message in _MESSAGE_OF.items()}

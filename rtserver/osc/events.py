@@ -97,6 +97,33 @@ class ModelsReply:
 
 
 @dataclass(frozen=True)
+class PresetSave:
+    session: int
+    name: str
+
+
+@dataclass(frozen=True)
+class PresetRecall:
+    session: int
+    name: str
+
+
+@dataclass(frozen=True)
+class PresetDelete:
+    name: str
+
+
+@dataclass(frozen=True)
+class PresetsRequest:
+    pass
+
+
+@dataclass(frozen=True)
+class PresetsReply:
+    json: str
+
+
+@dataclass(frozen=True)
 class ErrorReply:
     """The other side refused something: a stable word and one line for a person."""
 
@@ -130,5 +157,10 @@ Event = (
     | StatusReply
     | ModelsRequest
     | ModelsReply
+    | PresetSave
+    | PresetRecall
+    | PresetDelete
+    | PresetsRequest
+    | PresetsReply
     | ErrorReply
 )

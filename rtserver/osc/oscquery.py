@@ -12,6 +12,7 @@ from rtserver.osc import addresses
 from rtserver.osc.addresses import Argument, Message
 
 _WRITE, _READ_WRITE = 2, 3
+ATTRIBUTES = ("FULL_PATH", "CONTENTS", "DESCRIPTION", "TYPE", "ACCESS", "RANGE", "UNIT", "VALUE")
 
 
 def oscquery(
@@ -34,13 +35,24 @@ def oscquery(
 
 
 def host_info(osc_port: int, name: str = "rtserver") -> dict[str, Any]:
-    """What `GET /?HOST_INFO` answers."""
+    """What `GET /?HOST_INFO` answers. The WebSocket is at the same port and address as the namespace."""
+    extensions = ("ACCESS", "VALUE", "RANGE", "DESCRIPTION", "UNIT", "LISTEN", "PATH_ADDED", "PATH_REMOVED")
     return {
         "NAME": name,
         "OSC_PORT": osc_port,
         "OSC_TRANSPORT": "UDP",
-        "EXTENSIONS": {"ACCESS": True, "VALUE": True, "RANGE": True, "DESCRIPTION": True, "UNIT": True},
+        "EXTENSIONS": {**dict.fromkeys(extensions, True), "TYPE": True, "CRITICAL": False, "CLIPMODE": False},
     }
+
+
+def node_at(tree: Mapping[str, Any], path: str) -> Any:
+    """The branch of a namespace at an address, None where there is none."""
+    node: Any = tree
+    for part in filter(None, path.split("/")):
+        node = node.get("CONTENTS", {}).get(part)
+        if node is None:
+            return None
+    return node
 
 
 def _insert(root: dict[str, Any], address: str, leaf: dict[str, Any]) -> None:

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import shlex
 import struct
+import zlib
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from rtserver import osc
-from rtserver.osc import addresses, document
+from rtserver.osc import addresses, document, layouts
 from rtserver.osc.codec import REPLY_BYTES_MAX, REQUEST_BYTES_MAX
 from rtserver.osc.events import RefusalCode
 
@@ -35,6 +37,10 @@ EVENTS_TO_SERVER: list[osc.Event] = [
     osc.SetParameter(1, "panic", 1),
     osc.StatusRequest(),
     osc.ModelsRequest(),
+    osc.PresetSave(1, "evening"),
+    osc.PresetRecall(1, "evening"),
+    osc.PresetDelete("evening"),
+    osc.PresetsRequest(),
 ]
 EVENTS_TO_CLIENT: list[osc.Event] = [
     osc.Connected(1, "", 2, 50123, 128, 240, 0, 480, 240, 960, 2048, 48),
@@ -292,6 +298,29 @@ def test_the_document_is_up_to_date() -> None:
     assert document.updated(text) == text, "run: python -m rtserver.osc docs/osc.md"
     for code in get_args(RefusalCode):
         assert f"`{code}`" in text
+
+
+def test_the_layouts_are_up_to_date_and_send_what_the_server_takes() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "layouts"
+    command = "run: python -m rtserver.osc docs/layouts/rtserver.tosc docs/layouts/rtserver.ReaperOSC"
+    pattern = (folder / "rtserver.ReaperOSC").read_text(encoding="utf-8")
+    assert pattern == layouts.reaper(), command
+    xml = zlib.decompress((folder / "rtserver.tosc").read_bytes())
+    assert xml == zlib.decompress(layouts.touchosc()), command
+    sent = [line.split()[1][1:].replace("@", "7") for line in pattern.splitlines() if line.startswith("TRACK_")]
+    sent += [part.findtext("value", "") for part in ElementTree.fromstring(xml).iterfind(".//osc/path/partial")]
+    assert len(sent) == 14
+    for address in sent:
+        (found,) = osc.decode(message(address, "f", 0.0), "server")
+        assert isinstance(found, osc.SetParameter), address
+
+
+def test_a_fader_of_the_layout_covers_its_parameter() -> None:
+    tree = ElementTree.fromstring(zlib.decompress(layouts.touchosc(3)))
+    faders = {node.findtext(".//osc/path/partial/value"): node for node in tree.iterfind(".//node[@type='FADER']")}
+    assert set(faders) == {f"/rt/3/{name}" for name, argument in addresses.PARAMETERS.items() if argument.tag == "f"}
+    gate = faders["/rt/3/gate_db"].find(".//osc/arguments/partial")
+    assert gate is not None and (gate.findtext("scaleMin"), gate.findtext("scaleMax")) == ("-90", "0")
 
 
 def _typed(text: str) -> bytes:
