@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from typing import Any
 
 from rtserver.control.listening import EVERYWHERE, LOOPBACK
 from rtserver.errors import UserError
@@ -20,7 +19,7 @@ class Announcement:
 
     def __init__(self, host: str, port: int, sealed: bool) -> None:
         try:
-            from zeroconf import IPVersion, ServiceInfo
+            from zeroconf import InterfaceChoice, IPVersion, ServiceInfo
             from zeroconf.asyncio import AsyncZeroconf
         except ImportError:
             raise UserError("--announce needs the package zeroconf: pip install 'rtserver[announce]'") from None
@@ -40,8 +39,7 @@ class Announcement:
             )
             for kind in kinds
         ]
-        options: dict[str, Any] = {"ip_version": IPVersion.V4Only}
-        self._zeroconf = AsyncZeroconf(**options, **({"interfaces": interfaces} if interfaces else {}))
+        self._zeroconf = AsyncZeroconf(interfaces=interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only)
 
     async def start(self) -> None:
         """Announce; another server of this name on the network gets its own number."""
