@@ -77,6 +77,15 @@ int Renderer::end_chunk(float* out) noexcept {
   return resampler_.push(samples_, begun_, out);
 }
 
+int Renderer::pass_over_hop(float* out) noexcept {
+  const rtengine::ScopedFloatMode float_mode;
+  std::fill_n(samples_, kChunkSamples, 0.0f);
+  int frames = 0;
+  for (int done = 0; done < hop_samples_; done += kChunkSamples)
+    frames += resampler_.push(samples_, std::min(kChunkSamples, hop_samples_ - done), out);
+  return frames;
+}
+
 int Renderer::flush(float* out) noexcept {
   const rtengine::ScopedFloatMode float_mode;
   return resampler_.flush(out);

@@ -35,6 +35,10 @@ class Renderer {
   // generated, one chunk or (while a voice fades) two, and what follows once it is. Nothing else in between.
   int begin_chunk(VoiceChunk* chunks) noexcept;
   int end_chunk(float* out) noexcept;
+  // [render thread] A hop that nobody will hear, instead of begin_hop() and its chunks: frames of silence, gives how
+  // many. Time stands still for the voices. out [max_chunk_frames] is scratch.
+  int pass_over_hop(float* out) noexcept;
+  int settling_frames() const noexcept { return resampler_.max_output(2 * resampler_.half_length()); }  // after it
   int flush(float* out) noexcept;  // as Resampler::flush
 
  private:

@@ -258,6 +258,8 @@ Player::State Session::prepare() noexcept {
     if (in_hop_) end_hop();
     renderer_->reset(load_relaxed(header_.seed));
     stream_started_ = false;
+    catch_up_frame_ = gap_end_ = 0;
+    published_frame_ = write_frame_;  // what was held back is of the old epoch
     render_epoch_.store(asked, std::memory_order_release);
     stopped_wake_.notify();
   }
@@ -267,11 +269,12 @@ Player::State Session::prepare() noexcept {
     if (change_ensemble()) return State::kIdle;
     LatentTag tag;
     const float* latent = latents_.front(&tag);
-    if (!latent) return State::kIdle;
-    if (tag.epoch == asked) {
+    if (!latent) return publish_rendered() ? State::kIdle : State::kHeldUp;
+    if (tag.epoch == asked && !hopeless()) {
       hop_deadline_ns_ = tag.deadline_ns;
       begin_hop(latent, tag.playing);
     } else {
+      if (tag.epoch == asked) pass_over_hop();
       latents_.pop();
       hops_wake_->notify();
     }
@@ -290,10 +293,27 @@ bool Session::change_ensemble() noexcept {
   return true;
 }
 
+// A stall has made more than a hop late. To render it all the same would make what follows late too, for as long as a
+// decoder with little to spare needs to catch up; so it is given up, and with it as much as the client reads until the
+// first hop after the gap is there.
+bool Session::hopeless() noexcept {
+  if (!stream_started_ || bouncing()) return false;
+  const uint64_t read = load_acquire(header_.output_read_frame);
+  const uint64_t hop = header_.latency.hop;
+  if (write_frame_ >= catch_up_frame_ && write_frame_ + hop < read)
+    catch_up_frame_ = read + geometry_.max_block_frames + hop;
+  return write_frame_ + hop <= catch_up_frame_;
+}
+
+void Session::pass_over_hop() noexcept {
+  write_frame_ += static_cast<uint64_t>(renderer_->pass_over_hop(chunk_frames_.data()));
+  gap_end_ = write_frame_ + static_cast<uint64_t>(renderer_->settling_frames());
+}
+
 void Session::begin_hop(const float* latent, const Playing& playing) noexcept {
   const uint64_t began = monotonic_ns();
   if (!stream_started_) {
-    write_frame_ = epoch_start_.load(std::memory_order_acquire);
+    write_frame_ = published_frame_ = epoch_start_.load(std::memory_order_acquire);
     stream_started_ = true;
   }
   renderer_->set_temperature(playing.temperature);
@@ -331,8 +351,17 @@ bool Session::write_frames() noexcept {
     interleaved = frames_.data();
   }
   output_.write(write_frame_, interleaved, frames_held_);
-  publish_output(write_frame_ += frames_held_);
+  write_frame_ += frames_held_;
   frames_held_ = 0;
+  publish_rendered();
+  return true;
+}
+
+// False: not yet, because the client is still reading the gap.
+bool Session::publish_rendered() noexcept {
+  if (published_frame_ == write_frame_) return true;
+  if (load_acquire(header_.output_read_frame) < gap_end_ && !bouncing()) return false;
+  publish_output(published_frame_ = write_frame_);
   return true;
 }
 

@@ -90,7 +90,10 @@ class Session final : private Player {
   bool change_ensemble() noexcept;
   void begin_hop(const float* latent, const Playing& playing) noexcept;
   void end_hop() noexcept;
+  bool hopeless() noexcept;  // the hop that is next would all be late
+  void pass_over_hop() noexcept;
   bool write_frames() noexcept;  // false: no room
+  bool publish_rendered() noexcept;
   void wake_render() noexcept { (bouncing() ? stand_.bounces : stand_.live)->wake(); }
   void publish_output(uint64_t end_frame) noexcept;
 
@@ -140,6 +143,10 @@ class Session final : private Player {
   uint64_t hop_deadline_ns_ = 0;
   uint64_t hop_ns_ = 0;       // of render time, so far
   uint32_t frames_held_ = 0;  // of chunk_frames_, rendered but not yet written
+  // After a stall: hops are passed over up to about catch_up_frame_, and what is rendered from gap_end_ on is published
+  // once the client has read up to there, so that nobody takes the gap for sound.
+  uint64_t catch_up_frame_ = 0, gap_end_ = 0;
+  uint64_t published_frame_ = 0;
   std::vector<float> chunk_frames_, frames_;
 
   std::thread intake_thread_;

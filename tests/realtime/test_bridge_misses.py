@@ -176,6 +176,26 @@ def test_a_stall_is_a_fade_to_aligned_dry_and_back() -> None:
     assert np.corrcoef(y[-2000:], dry[-2000:])[0, 1] < -0.9 or stats["misses_by_cause"]["host"] > 0, "it came back"
 
 
+def test_what_a_stall_made_late_is_passed_over_and_never_heard() -> None:
+    """The translation of a constant c is -c: whatever else comes out, but for fades between the two, is a gap."""
+    level, stall = 0.25, 130 * RATE // 1000 // BLOCK
+    x = np.full(RATE, level, np.float32)
+    with streaming("identity16k", offline=False, margin="studio", encode=invert) as s:
+        pace(s, x[: RATE // 4])
+        s.encoder.pause()
+        pace(s, x[: stall * BLOCK])
+        time.sleep(0.1)  # the client waits: what is late now stays late
+        s.encoder.resume()
+        y = pace(s, x[: RATE // 2])
+        stats = s.bridge.stats()
+        rendered = s.segment.get("hops")
+    fades = np.abs(np.abs(y) - level) > 0.02 * level
+    assert stats["epochs"] == 1
+    assert np.count_nonzero(fades) < 4 * s.parts.fade * (1 + stats["misses_by_cause"]["host"]), "a gap was played"
+    assert rendered < (RATE * 3 // 4 + stall * BLOCK) // s.parts.hop - 2, "all of it was rendered"
+    assert y[-1] < -0.9 * level or stats["misses_by_cause"]["host"] > 0
+
+
 @pytest.mark.parametrize("ring_frames", [4096, 0])
 def test_after_a_long_stall_a_new_epoch_begins(ring_frames: int) -> None:
     """With a small ring because it overruns, with a large one because catching up would take longer."""
