@@ -10,7 +10,7 @@ MINUTES ?= 10
 CONFIG ?= training/configs/classical.toml
 export PYTHON
 
-.PHONY: help setup corpus demo test hosts bench plugin install-plugin sanitize soak format lint clean
+.PHONY: help setup corpus demo test hosts bench plugin install-plugin sanitize soak dashboard-soak format lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ sanitize: setup  ## engine and plugin under Valgrind and the sanitizers, on othe
 
 soak: setup  ## MINUTES=10 of the instrument, minute by minute beside identity16k, every miss with its cause
 	@$(BIN)/rtserver bench stream --model piano.pt --alternate-with identity16k --seconds $$(( 60 * $(MINUTES) ))
+
+dashboard-soak: setup  ## the dashboard open for MINUTES=10, and pages that come and go: nothing may grow
+	@RTSERVER_DASHBOARD_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/dashboard/test_soak.py -rs
 
 format: setup  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/clang-format -i $(CPP)
