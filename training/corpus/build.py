@@ -11,8 +11,11 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -39,14 +42,22 @@ def make_item(folder: Path, reel: Reel, item: Item) -> float:
     return float(record["seconds"])
 
 
-def build(settings: CorpusSettings, workers: int = 2, folder: Path | None = None) -> Path:
-    """Render every reel in its timbres; gives the corpus folder.
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
+
+
+def build(settings: CorpusSettings, workers: int = 2, folder: Path | None = None, plan_only: bool = False) -> Path:
+    """Render every reel in its timbres; gives the corpus folder. plan_only: its index and labels, but no sound.
 
     Raises RuntimeError if fluidsynth or all soundfonts are missing, ValueError for recordings that are refused.
     """
     folder = folder or settings.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         planned = plan(settings, pool)
         for p in planned:
             if p.reel.notes:
@@ -60,7 +71,8 @@ def build(settings: CorpusSettings, workers: int = 2, folder: Path | None = None
             for item in p.items
             if not storage.finished(folder, p.reel.name, item.timbre, item.settings)
         ]
-        _run(folder, planned, pending, pool, workers)
+        if not plan_only:
+            _run(folder, planned, pending, pool, workers)
     storage.write_manifest(folder)
     return folder
 
@@ -110,12 +122,13 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="training configuration (TOML)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="processes that render at once")
     parser.add_argument("-o", "--output", type=Path, help="folder of the corpus; training/corpora/NAME otherwise")
+    parser.add_argument("--plan", action="store_true", help="choose the music and tell what would be rendered")
     parser.add_argument("--picture", type=Path, help="where to draw what was built (PNG)")
     arguments = parser.parse_args()
     # Ended politely, it ends its workers too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    folder = build(Settings.read(arguments.config).corpus, arguments.workers, arguments.output)
-    print(report.table(folder))
+    folder = build(Settings.read(arguments.config).corpus, arguments.workers, arguments.output, arguments.plan)
+    print(report.table(folder, arguments.plan))
     if arguments.picture:
         report.picture(folder, arguments.picture)
     print(folder)

@@ -15,14 +15,16 @@ from training.corpus.acoustics import RATE_HZ
 SPLITS = ("train", "valid", "test", "unseen")
 
 
-def summarise(folder: Path) -> dict[str, dict[str, Any]]:
-    """By home: seconds of unique music a split, number of works, licences; by timbre: rendered seconds, from what is
-    there."""
+def summarise(folder: Path, planned: bool = False) -> dict[str, dict[str, Any]]:
+    """By home: seconds of unique music a split, number of works, licences; by timbre: rendered seconds.
+
+    Of what is there, or, if `planned`, of what the index promises.
+    """
     index = {reel["name"]: reel for reel in storage.read_index(folder)}
     homes: dict[str, Any] = defaultdict(lambda: {"seconds": defaultdict(float), "works": set(), "licences": set()})
     timbres: dict[str, Any] = defaultdict(lambda: defaultdict(float))
     seen = set()
-    for record in storage.read_records(folder):
+    for record in _promised(index) if planned else storage.read_records(folder):
         timbres[record["timbre"]][record["split"]] += record["seconds"]
         if record["reel"] in seen:
             continue
@@ -34,9 +36,17 @@ def summarise(folder: Path) -> dict[str, dict[str, Any]]:
     return {"homes": dict(homes), "timbres": dict(timbres)}
 
 
-def table(folder: Path) -> str:
+def _promised(index: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**{key: reel[key] for key in ("split", "home")}, "reel": name, "timbre": t, "seconds": reel["seconds"] or 0.0}
+        for name, reel in index.items()
+        for t in reel["timbres"]
+    ]
+
+
+def table(folder: Path, planned: bool = False) -> str:
     """Hours by music and split, works, licences, and the hours that each timbre was rendered in."""
-    found = summarise(folder)
+    found = summarise(folder, planned)
     lines = ["| music for | train | valid | test | works | licences |", "|---|---|---|---|---|---|"]
     for name, home in found["homes"].items():
         hours = " | ".join(f"{home['seconds'][s] / 3600:.2f}" for s in SPLITS[:3])
