@@ -8,7 +8,7 @@ Shapes: B segments for the decoder, L more for the confusion loss only, T sample
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -16,22 +16,25 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
-from training.augment import fade_somewhere, shift_pitch_somewhere
+from training.augment import LARGEST_SEMITONES, LONGEST_S, SHORTEST_S, fade_somewhere, shift_pitch_in_stretches
 from training.dataset import Corpus
 from training.settings import Settings
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+RATE_HZ = 16000
 PREFETCHED = 3  # steps that each worker is ahead
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """source: what the encoder hears, [B + L, T] float32; target, history: what the decoder must say, and the past that
-    it is taught with, [B, T]; timbre [B + L] and notes [B + L, N] int64; noise_level, noise_seed and kept [B]: standard
-    deviation and seed of the noise on the history, and 0 where the latent is dropped."""
+    """source: what the encoder hears, [B + L, T] float32, in tune still; shifts [B + L, 3]: first sample, length (0:
+    none) and semitones of the stretch that is to be out of tune; target, history: what the decoder must say, and the
+    past that it is taught with, [B, T]; timbre [B + L] and notes [B + L, N] int64; noise_level, noise_seed and kept
+    [B]: standard deviation and seed of the noise on the history, and 0 where the latent is dropped."""
 
     domain: str
     source: np.ndarray
+    shifts: np.ndarray
     target: np.ndarray
     history: np.ndarray
     timbre: np.ndarray
@@ -51,20 +54,20 @@ def domain_of_step(shares: Mapping[str, float], step: int) -> str:
     return next(reversed(shares))
 
 
-def prepare(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Prepared:
-    """The segments of a step, beginning with number `first` of all processes' together."""
+def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Prepared:
+    """The segments of a step in one of the processes: those of all together are numbered rank after rank."""
     s = settings.train
     hop = settings.model.encoder.hop_samples
     samples = round(s.segment_seconds * settings.model.sample_rate_hz) // hop * hop
     domain = domain_of_step(s.domains, step)
-    source, target, history, timbre, notes = [], [], [], [], []
+    source, shifts, target, history, timbre, notes = [], [], [], [], [], []
     level, seed, kept = np.zeros(s.batch, np.float32), np.zeros(s.batch, np.int64), np.ones(s.batch, np.float32)
     for i in range(s.batch):
-        rng = np.random.default_rng([s.seed, step, first + i])
+        rng = np.random.default_rng([s.seed, step, rank * s.batch + i])
         batch = corpus.draw(rng, domain, s.timbre_lags_ms, s.timbre_probability, 1, samples)
         clean = batch.target[0].astype(np.float32)
-        heard = batch.source[0].astype(np.float32)
-        source.append(shift_pitch_somewhere(heard, rng) if rng.random() < s.pitch_shift_probability else heard)
+        source.append(batch.source[0].astype(np.float32))
+        shifts.append(draw_shift(rng, samples, s.pitch_shift_probability))
         target.append(clean)
         history.append(fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean)
         timbre.append(batch.timbre[0])
@@ -73,17 +76,17 @@ def prepare(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Pr
         seed[i] = rng.integers(2**62)
         kept[i] = rng.random() >= s.latent_dropout
     for i in range(s.listen_batch):
-        # The other half of the seeds: none of these is a segment of the batch of any process.
-        rng = np.random.default_rng([s.seed, step, first + i, 1])
+        rng = np.random.default_rng([s.seed, step, rank * s.listen_batch + i, 1])
         name = s.listen[int(rng.integers(len(s.listen)))]
         batch = corpus.draw(rng, name, s.timbre_lags_ms, 0.0, 1, samples)
-        heard = batch.source[0].astype(np.float32)
-        source.append(shift_pitch_somewhere(heard, rng) if rng.random() < s.pitch_shift_probability else heard)
+        source.append(batch.source[0].astype(np.float32))
+        shifts.append(draw_shift(rng, samples, s.pitch_shift_probability))
         timbre.append(batch.timbre[0])
         notes.append(batch.notes[0])
     return Prepared(
         domain,
         np.stack(source),
+        np.stack(shifts),
         np.stack(target),
         np.stack(history),
         np.array(timbre, dtype=np.int64),
@@ -92,6 +95,25 @@ def prepare(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Pr
         seed,
         kept,
     )
+
+
+def draw_shift(rng: np.random.Generator, samples: int, probability: float) -> np.ndarray:
+    """First sample, length and semitones of a stretch of 0.25 to 0.5 s, float32 [3]; length 0 with the rest of the
+    probability."""
+    length = min(samples, int(rng.uniform(SHORTEST_S, LONGEST_S) * RATE_HZ))
+    start = int(rng.integers(samples - length + 1))
+    semitones = rng.uniform(-LARGEST_SEMITONES, LARGEST_SEMITONES)
+    return np.array([start, length if rng.random() < probability else 0, semitones], dtype=np.float32)
+
+
+def out_of_tune(source: torch.Tensor, shifts: np.ndarray) -> torch.Tensor:
+    """source [B + L, T] with its stretches shifted, on the device where it is: no process does it ahead of time."""
+    rows = torch.from_numpy(np.flatnonzero(shifts[:, 1] > 0)).to(source.device)
+    if len(rows) == 0:
+        return source
+    start, length, semitones = torch.from_numpy(shifts).to(source.device)[rows].unbind(dim=1)
+    shifted = shift_pitch_in_stretches(source[rows], start.long(), length.long(), semitones)
+    return source.index_copy(0, rows, shifted)
 
 
 def noise(batch: Prepared, device: torch.device) -> torch.Tensor:
@@ -116,24 +138,24 @@ def _open(settings: Settings) -> None:
     _corpus = Corpus(settings.corpus.folder, "train", list(settings.train.timbre_lags_ms))
 
 
-def _prepare(step: int, first: int) -> Prepared:
+def _prepare(step: int, rank: int) -> Prepared:
     assert _settings is not None and _corpus is not None
-    return prepare(_settings, _corpus, step, first)
+    return prepare(_settings, _corpus, step, rank)
 
 
-def prefetch(settings: Settings, corpus: Corpus, step: int, first: int = 0) -> Iterator[Prepared]:
+def prefetch(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Generator[Prepared, None, None]:
     """The batches from a step on, without end, prepared by `workers` processes ahead of time (0: here, when asked)."""
     workers = settings.train.workers
     if workers == 0:
         while True:
-            yield prepare(settings, corpus, step, first)
+            yield prepare(settings, corpus, step, rank)
             step += 1
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_open, initargs=(settings,))
     pending: list[Future[Prepared]] = []
     try:
         while True:
             while len(pending) < workers * PREFETCHED:
-                pending.append(pool.submit(_prepare, step, first))
+                pending.append(pool.submit(_prepare, step, rank))
                 step += 1
             yield pending.pop(0).result()
     finally:

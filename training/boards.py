@@ -43,8 +43,10 @@ class Board:
             return
         device = next(network.parameters()).device
         source, target = (torch.from_numpy(a[:1]).to(device) for a in (batch.source, batch.target))
-        past = mu_law.network_input(network.codes(target)).unsqueeze(1)
-        logits = network.decoders[batch.domain](past, network.encode(source))[0].float()
+        heard, past = (mu_law.network_input(network.codes(a)).unsqueeze(1) for a in (source, target))
+        # `forward` itself: a compiled module would be compiled again for this one segment.
+        latents = network.encoder.forward(heard)
+        logits = network.decoders[batch.domain].forward(past, latents)[0].float()
         drawn = torch.distributions.Categorical(logits=logits.T).sample()
         for name, audio in (
             ("heard", source[0]),

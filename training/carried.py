@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 SOUNDFONT = Path("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3")  # Debian: fluidr3mono-gm-soundfont
-PACKAGES = ("mido", "soundfile", "soxr", "cffi", "pycparser")
+PACKAGES = ("mido", "soundfile", "soxr", "cffi", "pycparser", "rich", "markdown-it-py", "mdurl", "pygments")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 # The C library comes with the machine: its own loader wouldn't take another one.
 TOOLS = "tools.tar.xz"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import checkpoint
-from training.batches import Prepared, domain_of_step, noise, prefetch
+from training.batches import Prepared, domain_of_step, noise, out_of_tune, prefetch
 from training.dataset import Corpus
 from training.distributed import Group
 from training.network import TranslationNetwork
@@ -79,7 +79,10 @@ class Trainer:
         fused = {"fused": True} if self.device.type == "cuda" else {}
         self.optimizer = torch.optim.Adam(self.parameters, lr=train.learning_rate, betas=(0.9, 0.99), **fused)
         self.classifier_optimizer = torch.optim.Adam(theirs, lr=train.classifier_learning_rate, **fused)
-        self.batches: Iterator[Prepared] | None = None
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+        self.batches: Generator[Prepared, None, None] | None = None
         self.batch: Prepared  # of the last step
         if train.compile:
             self.network.encoder.compile(dynamic=False)
@@ -121,14 +124,19 @@ class Trainer:
         if "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
             self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        self.batches = None
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that prepare segments."""
+        if self.batches is not None:
+            self.batches.close()
+            self.batches = None
 
     # --- a step ---------------------------------------------------------------------------------------------------
 
     def next_batch(self) -> Prepared:
         if self.batches is None:
-            mine = self.group.rank * max(self.settings.train.batch, self.settings.train.listen_batch)
-            self.batches = prefetch(self.settings, self.corpus, self.step, mine)
+            self.batches = prefetch(self.settings, self.corpus, self.step, self.group.rank)
         began = time.monotonic()
         batch = next(self.batches)
         self.waited_s += time.monotonic() - began
@@ -146,6 +154,7 @@ class Trainer:
             torch.from_numpy(a).to(self.device, non_blocking=True)
             for a in (batch.source, batch.target, batch.history, batch.timbre, batch.notes, batch.kept)
         )
+        source = out_of_tune(source, batch.shifts)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
             with torch.set_grad_enabled(not self.frozen):
                 latents = self.network.encode(source)

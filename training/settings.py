@@ -99,6 +99,8 @@ class Settings:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: not TOML: {error}") from None
+        if isinstance(table.get("corpus"), str):  # that of another configuration beside it
+            table["corpus"] = tomllib.loads((path.parent / table["corpus"]).read_text(encoding="utf-8"))["corpus"]
         for name in ("model", "corpus", "train"):
             if not isinstance(table.get(name), dict):
                 raise ValueError(f"{path}: [{name}] is missing")

@@ -110,6 +110,7 @@ def run(
             if group.any(stop.asked or now - started >= minutes * 60):
                 break
     save()
+    trainer.close()
     log.close()
     board.close()
     return trainer

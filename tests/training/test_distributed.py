@@ -54,6 +54,8 @@ def two_domains(tiny: Settings) -> Settings:
         history_noise=0.02,
         confusion_weight=0.1,
         latent_dropout=0.3,
+        listen=("b",),
+        listen_batch=1,
         learning_rate=1e-3,
     )
 
@@ -73,7 +75,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(two_domains: Settings, t
         environment = {**os.environ, **place, "MASTER_PORT": str(port), "PYTHONPATH": str(repository)}
         command = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path), str(STEPS)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    whole = train.Trainer(with_train(two_domains, batch=2 * two_domains.train.batch))
+    whole = train.Trainer(with_train(two_domains, batch=4, listen_batch=2))
     expected = [whole.train_step() for _ in range(STEPS)]
     for process in processes:
         _, errors = process.communicate(timeout=200)
@@ -90,12 +92,16 @@ def test_two_processes_equal_one_with_the_doubled_batch(two_domains: Settings, t
 
 def test_ranks_prepare_the_halves_of_the_doubled_batch(two_domains: Settings) -> None:
     corpus = train.Trainer(two_domains).corpus
-    doubled = with_train(two_domains, batch=4)
+    doubled = with_train(two_domains, batch=4, listen_batch=2)
     for step in (0, 7):
         whole = prepare(doubled, corpus, step)
-        first, second = (prepare(two_domains, corpus, step, at) for at in (0, 2))
-        for name in ("source", "target", "history", "timbre", "notes", "noise_level", "noise_seed", "kept"):
+        first, second = (prepare(two_domains, corpus, step, rank) for rank in (0, 1))
+        for name in ("target", "history", "noise_level", "noise_seed", "kept"):
             halves = np.concatenate([getattr(first, name), getattr(second, name)])
+            np.testing.assert_array_equal(getattr(whole, name), halves, err_msg=name)
+        for name in ("source", "shifts", "timbre", "notes"):  # what is only listened to comes after the batch
+            one, other = getattr(first, name), getattr(second, name)
+            halves = np.concatenate([one[:2], other[:2], one[2:], other[2:]])
             np.testing.assert_array_equal(getattr(whole, name), halves, err_msg=name)
         assert not np.array_equal(first.target, second.target)
 
