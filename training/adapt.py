@@ -1,0 +1,215 @@
+"""Teach one decoder a new instrument while the encoder stays as it is, and stop when held-out audio says so.
+
+Shapes: B segments, T samples at 16 kHz, L latent channels, H hops.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training import checkpoint
+from training.augment import fade_somewhere, shift_pitch_somewhere
+from training.network import TranslationNetwork
+
+RATE_HZ = 16000
+LEAST_GAIN_DB = -12.0  # segments are played by up to so much softer, as in the corpus
+AUDIBLE = 0.01  # peak of a segment that is worth learning from, where full scale is 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an instrument is added; the names are those of `TrainSettings`. minutes or steps, whichever ends first."""
+
+    minutes: float = 20.0
+    steps: int = 1_000_000
+    batch: int = 4
+    segment_seconds: float = 0.5
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 5e-5
+    gradient_clip: float = 1.0
+    pitch_shift_probability: float = 0.5
+    history_noise: float = 0.02
+    history_fade_probability: float = 0.7
+    latent_dropout: float = 0.1
+    warmup_samples: int = 512
+    average_decay: float = 0.99
+    checks: int = 25  # of the held-out audio, in the whole time
+    patience: int = 5  # checks without an improvement that end it
+    bfloat16: bool = True
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """After a step: how much of the time is over, and the losses, in nats."""
+
+    step: int
+    share: float
+    loss: float
+    held_out: float | None
+    best: float
+
+
+def segments(audio: np.ndarray, samples: int, count: int, seed: int) -> np.ndarray:
+    """[count, samples] float32: stretches of audio [N] that sound, the same every time. ValueError if it is shorter."""
+    if len(audio) < samples:
+        raise ValueError(f"expected at least {samples / RATE_HZ} s of audio, found {len(audio) / RATE_HZ:.2f} s")
+    rng = np.random.default_rng(seed)
+    return np.stack([_sounding(audio, samples, rng) for _ in range(count)])
+
+
+def _sounding(audio: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    for _ in range(20):
+        at = int(rng.integers(len(audio) - samples + 1))
+        piece = audio[at : at + samples]
+        if np.abs(piece).max() >= AUDIBLE:
+            break
+    return piece
+
+
+@torch.no_grad()
+def cross_entropy(network: TranslationNetwork, decoder: str, pieces: np.ndarray, warmup: int, batch: int = 8) -> float:
+    """Mean teacher-forced loss, in nats, of a decoder on segments [B, T] that the encoder hears as they are."""
+    losses = []
+    for at in range(0, len(pieces), batch):
+        audio = torch.from_numpy(pieces[at : at + batch])
+        losses.append(network.reconstruction(decoder, network.encode(audio), audio, 0.0, warmup).mean(dim=1))
+    return float(torch.cat(losses).mean())
+
+
+class Adaptation:
+    """One decoder that learns `audio` [N], beginning as another one; the encoder's weights never change."""
+
+    def __init__(self, network: TranslationNetwork, name: str, audio: np.ndarray, held_out: np.ndarray, recipe: Recipe):
+        """held_out: segments [B, T], which are listened to only."""
+        self.network, self.name, self.audio, self.held_out, self.recipe = network, name, audio, held_out, recipe
+        self.decoder: nn.Module = network.decoders[name]
+        network.requires_grad_(False)
+        self.decoder.requires_grad_(True)
+        self.optimizer = torch.optim.Adam(self.decoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.average = {k: v.detach().clone() for k, v in self.decoder.state_dict().items()}
+        self.best = {k: v.clone() for k, v in self.average.items()}
+        self.first_loss = self.best_loss = self.check(self.average)
+        self.step, self.spent_s, self.checked, self.worse = 0, 0.0, 0, 0
+        self.recent_s: deque[float] = deque(maxlen=20)
+
+    @property
+    def share(self) -> float:
+        """How much of the minutes or of the steps is over, 0 to 1."""
+        spent = self.spent_s / (60.0 * self.recipe.minutes) if self.recipe.minutes > 0 else 1.0
+        return min(1.0, max(spent, self.step / self.recipe.steps))
+
+    @property
+    def over(self) -> bool:
+        return self.share >= 1.0 or self.worse >= self.recipe.patience
+
+    def check(self, weights: dict[str, Tensor]) -> float:
+        """The held-out loss of some weights of the decoder, which keeps its own."""
+        mine = {k: v.detach().clone() for k, v in self.decoder.state_dict().items()}
+        self.decoder.load_state_dict(weights)
+        loss = cross_entropy(self.network, self.name, self.held_out, self.recipe.warmup_samples)
+        self.decoder.load_state_dict(mine)
+        return loss
+
+    def train_step(self) -> Report:
+        began, r = time.monotonic(), self.recipe
+        rng = np.random.default_rng([r.seed, self.step])
+        samples = round(r.segment_seconds * RATE_HZ)
+        heard, history, target = [], [], []
+        for _ in range(r.batch):
+            gain = np.float32(10.0 ** (rng.uniform(LEAST_GAIN_DB, 0.0) / 20.0))
+            clean = _sounding(self.audio, samples, rng) * gain
+            target.append(clean)
+            heard.append(shift_pitch_somewhere(clean, rng) if rng.random() < r.pitch_shift_probability else clean)
+            history.append(fade_somewhere(clean, rng) if rng.random() < r.history_fade_probability else clean)
+        level = rng.uniform(0.0, r.history_noise, (r.batch, 1))
+        noise = torch.from_numpy((level * rng.standard_normal((r.batch, samples))).astype(np.float32))
+        kept = torch.from_numpy((rng.random((r.batch, 1, 1)) >= r.latent_dropout).astype(np.float32))
+        source, clean, past = (torch.from_numpy(np.stack(x)) for x in (heard, target, history))
+        with torch.autocast("cpu", torch.bfloat16, enabled=r.bfloat16):
+            with torch.no_grad():
+                latents = self.network.encode(source) * kept
+            loss = self.network.reconstruction(self.name, latents, clean, noise, r.warmup_samples, past).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), r.gradient_clip)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * self.share))
+        for group in self.optimizer.param_groups:
+            rate = r.final_learning_rate + (r.learning_rate - r.final_learning_rate) * cosine
+            group["lr"] = min(1.0, (self.step + 1) / 20) * rate
+        self.optimizer.step()
+        self.step += 1
+        values = self.decoder.state_dict()
+        decay = min(r.average_decay, self.step / (self.step + 10))
+        torch._foreach_lerp_([self.average[n] for n in values], list(values.values()), 1.0 - decay)
+        self._spend(time.monotonic() - began)
+        held_out = self._check_now()
+        return Report(self.step, self.share, float(loss.detach()), held_out, self.best_loss)
+
+    def _spend(self, seconds: float) -> None:
+        """Count a step's time; at most five usual steps of it, so that a machine that slept loses nothing."""
+        self.recent_s.append(seconds)
+        self.spent_s += min(seconds, 5.0 * float(np.median(self.recent_s)))
+
+    def _check_now(self) -> float | None:
+        if self.share * self.recipe.checks < self.checked + 1:
+            return None
+        before = time.monotonic()
+        self.checked = int(self.share * self.recipe.checks)
+        loss = self.check(self.average)
+        if loss < self.best_loss:
+            self.best_loss, self.worse = loss, 0
+            self.best = {k: v.clone() for k, v in self.average.items()}
+        else:
+            self.worse += 1
+        self.spent_s += time.monotonic() - before
+        return loss
+
+    # --- going on -------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        names = ("average", "best", "first_loss", "best_loss", "step", "spent_s", "checked", "worse")
+        state: dict[str, Any] = {name: getattr(self, name) for name in names}
+        state |= {"network": self.decoder.state_dict(), "optimizer": self.optimizer.state_dict()}
+        checkpoint.write(path, {**state, "fingerprint": fingerprint, "recipe": asdict(self.recipe)})
+
+    def load(self, path: Path, fingerprint: str) -> None:
+        """Go on from what `save` left. ValueError if that was of other audio or another base."""
+        state = checkpoint.read(path)
+        if state.get("fingerprint") != fingerprint:
+            raise ValueError(f"{path}: of other recordings or another base; remove it, or choose another output")
+        self.decoder.load_state_dict(state.pop("network"))
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        for name in ("average", "best", "first_loss", "best_loss", "step", "spent_s", "checked", "worse"):
+            setattr(self, name, state[name])
+
+
+def adapt(
+    adaptation: Adaptation,
+    told: Callable[[Report], None],
+    stop: Callable[[], bool],
+    saved: Callable[[], None],
+    checkpoint_seconds: float = 60.0,
+) -> bool:
+    """Take steps until it is over, or `stop` says so; gives whether it is over. `saved` is called now and then."""
+    last = time.monotonic()
+    while not adaptation.over:
+        if stop():
+            saved()
+            return False
+        told(adaptation.train_step())
+        if time.monotonic() - last > checkpoint_seconds:
+            saved()
+            last = time.monotonic()
+    saved()
+    return True
