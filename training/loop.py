@@ -23,6 +23,8 @@ from training.distributed import Group
 from training.network import TranslationNetwork
 from training.settings import Settings, TrainSettings
 
+CHECKOUT = Path(__file__).parents[1]  # what `start` is relative to, unless it is there as it stands
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -66,7 +68,8 @@ class Trainer:
         self.corpus = Corpus(settings.corpus.folder, "train", instruments)
         self.network = TranslationNetwork(settings.model, list(train.domains), len(instruments))
         if train.start:
-            weights = checkpoint.weights_of(Path(train.start))
+            here = Path(train.start)
+            weights = checkpoint.weights_of(here if here.exists() else CHECKOUT / here)
             checkpoint.start_from(self.network, weights, train.start_decoders or {})
         self.network.to(self.device)
         self.group.share(self.network)
