@@ -164,7 +164,7 @@ void ControlClient::run() noexcept {
     try {
       step(now);
     } catch (const std::exception& error) {
-      rest(now, kRefusedNs, Link::kNoServer, error.what());
+      rest(now, retry_ns(), Link::kNoServer, error.what());  // memory that vanished with its server, most likely
     }
     const bool expecting = socket_ && (phase_ == Phase::kAsking || phase_ == Phase::kConnecting);
     if (expecting) {

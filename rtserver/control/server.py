@@ -448,9 +448,9 @@ class Server:
         )
         await asyncio.wait({opening}, timeout=OPEN_SECONDS)
         self._openings.pop(session.number, None)
-        why_not = opening.result() if opening.done() else "the audio worker does not answer"
-        if self.worker is None:
+        if self.worker is None or not opening.done():  # one that hangs is replaced within seconds
             raise Refused("loading", "the audio worker is being started anew; try again in a moment")
+        why_not = opening.result()
         if why_not:
             raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
         session.state = "running"

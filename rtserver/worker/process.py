@@ -133,6 +133,7 @@ class Worker:
                     self._pipe.send(self._report())
         except (EOFError, BrokenPipeError, ConnectionError):  # the control process is gone: nobody else would tidy up
             for segment in self._shared.values():
+                segment.set("closed_by_server", 1)  # first of all: ending takes time, and heartbeats go on until then
                 segment.unlink_name(segment.name)
         finally:
             self._shut_down()

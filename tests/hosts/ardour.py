@@ -22,6 +22,7 @@ import pytest
 import soundfile
 
 SCRIPT = Path(__file__).with_name("drivers") / "ardour_session.lua"
+LIVE = SCRIPT.with_name("ardour_live.lua")
 SUPERCLOCKS_PER_SECOND = 282240000  # Ardour 7's unit of time
 SCANNER = Path("/usr/lib/ardour7/ardour-vst3-scanner")
 # One export in ten of Ardour 7.3's tool ends in its own destructor (PortExportChannel: "double free or corruption"),
@@ -128,6 +129,31 @@ def export(session: Session, name: str = "export") -> Floats:
     y, rate = soundfile.read(target, dtype="float32", always_2d=True)
     assert rate == session.rate
     return np.asarray(y)
+
+
+@dataclass
+class Heard:
+    """What came out of a track while Ardour played, and what its plugin told at the end."""
+
+    y: Floats  # [frames, 2]
+    connection: int
+    misses: int
+
+
+def play(session: Session, seconds: int, block: int = 1024) -> list[Heard]:
+    """Play the session in real time, as many seconds; each track with a plugin, in order."""
+    instances = len(session.latency)
+    words = [session.folder, session.name, session.rate, block, instances, seconds]
+    told = _run(["ardour7-lua", str(LIVE), *map(str, words)], session.environment) or ""
+    assert "played" in told.splitlines(), told
+    said = {tuple(line.split("\t")[:2]): line.split("\t")[2] for line in told.splitlines() if line.count("\t") == 2}
+    audio = session.folder / "interchange" / session.name / "audiofiles"
+    heard = []
+    for i in range(1, instances + 1):
+        sides = [soundfile.read(audio / f"Take1_rec{i}-1%{side}.wav", dtype="float32")[0] for side in "LR"]
+        connection, misses = (int(float(said[what, f"wet{i}"])) for what in ("connection", "misses"))
+        heard.append(Heard(np.stack(sides, 1), connection, misses))
+    return heard
 
 
 def _child(root: ElementTree.Element, name: str) -> ElementTree.Element:

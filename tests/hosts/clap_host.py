@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = Path(__file__).with_name("clap")
-HOST_SOURCES = ("clap_host.cpp", "loaded_plugin.cpp", "audio_thread.cpp", "call_trace.cpp")
+HOST_SOURCES = ("clap_host.cpp", "loaded_plugin.cpp", "audio_thread.cpp", "call_trace.cpp", "instruction_count.cpp")
 Floats = npt.NDArray[np.float32]
 
 
@@ -166,7 +166,7 @@ class ClapHost:
         x: Floats,  # [frames, channels]
         blocks: Sequence[int] = (128,),
         pace: str = "free",  # or sleep, spin: as a sound card asks
-        *how: str,  # traced, in_place
+        *how: str,  # traced, counted, in_place
         frames: int | None = None,  # longer than x: x again
         keep: bool = True,
     ) -> None:

@@ -12,11 +12,12 @@ from rtserver import model_file, pipeline
 from rtserver.demo.clip import melody
 from tests.hosts import ardour
 from tests.hosts.bundles import LIE_FRAMES, Bundles
-from tests.hosts.playing import Serve
+from tests.hosts.playing import Connection, Serve
 from tests.hosts.signals import Floats, delay_of
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]
 RATE = 48000
+PIANO = Path(__file__).resolve().parents[2] / "models" / "weights" / "piano.pt"
 KINDS = ("LV2", "VST3")
 Environment = Callable[[int], dict[str, str]]
 
@@ -100,3 +101,43 @@ def test_sixteen_instances_are_aligned_each_and_all(
     ardour.put_audio(made, x)
     y = ardour.export(made)
     assert np.array_equal(y[: len(x)], 17 * x)
+
+
+def share_of_dry(y: Floats, x: Floats) -> float:
+    """Of the frames of a recording those that are the input's, bit for bit; Ardour fades in and places it roughly."""
+    lag, _ = delay_of(y, x)
+    a = x[max(0, -lag) : len(y) - lag]
+    return float(np.mean(np.all(y[max(0, lag) :][: len(a)] == a[: len(y) - max(0, lag)], axis=1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_sixteen_with_a_real_model_as_many_play_as_fit(
+    bundles: Bundles, serve: Serve, environment_for: Environment, tmp_path: Path, kind: str
+) -> None:
+    """Live, those admitted play the translation, the others dry, and say that they were refused. Offline all play."""
+    server = serve(PIANO)
+    tune = melody(RATE)[: 6 * RATE]
+    x = np.repeat(tune[:, None], 2, axis=1)
+    made = session(tmp_path, bundles, kind, environment_for(server.port), instances=16)
+    ardour.put_audio(made, x)
+
+    blocks = 6 * RATE // 1024
+    heard = ardour.play(made, seconds=6)
+    playing = [track for track in heard if track.connection == Connection.CONNECTED]
+    refused = [track for track in heard if track.connection == Connection.REFUSED]
+    cost = next(model["cost"] for model in server.status()["models"] if model["name"] == "piano")
+    print(
+        f"Ardour {kind}: {len(playing)} of 16 play, at most {max(t.misses for t in playing)} misses in {blocks} blocks;"
+        f" a session takes {cost['decoder']:.3f} of a decoder core, {cost['decoder_more']:.3f} in company"
+    )
+    assert len(playing) + len(refused) == 16 and playing
+    for track in playing:
+        assert np.max(np.abs(track.y)) > 0.01 and share_of_dry(track.y, x) < 0.5
+    for track in refused:
+        assert share_of_dry(track.y, x) > 0.95
+    if not refused:
+        assert server.status()["capacity"]["refused"] == 0, "this machine carries them all"
+
+    y = ardour.export(made)[: len(x), 0]
+    wanted = pipeline.translate(model_file.load(PIANO), tune, RATE, seed=0)
+    assert np.allclose(y, x[:, 0] + 16 * wanted, rtol=0, atol=1e-4)

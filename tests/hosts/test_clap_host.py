@@ -13,7 +13,7 @@ from tests.hosts.signals import burst, delay_of, sine
 
 RATE = 48000
 DELAY = 512
-FAULTS = ("none", "new", "lock", "futex", "write", "open", "send", "sleep", "busy")
+FAULTS = ("none", "new", "lock", "futex", "write", "open", "send", "sleep", "busy", "work")
 CALLS = {"x86_64": {"futex": 202, "write": 1, "open": 257, "send": 44, "sleep": 230}}.get(platform.machine(), {})
 
 Start = Callable[..., ClapHost]
@@ -30,7 +30,7 @@ def test_an_id_that_is_not_there_gives_no_instance(faulty: ClapHost) -> None:
         faulty.ask("activate", RATE, 1, 128)
 
 
-@pytest.mark.parametrize("fault", FAULTS[:-1])
+@pytest.mark.parametrize("fault", FAULTS[:-2])
 def test_each_planted_fault_is_counted_once(faulty: ClapHost, fault: str) -> None:
     faulty.activate(RATE, 128)
     faulty.event(12800, "Fault", FAULTS.index(fault))
@@ -59,6 +59,19 @@ def test_a_callback_that_sleeps_or_works_long_is_found(faulty: ClapHost) -> None
     assert (clean["sleeps"], asleep["sleeps"]) == (0, 1)
     assert clean["cpu_share_max"] < 1 < busy["cpu_share_max"], "three milliseconds of a block of 2.7"
     assert busy["cpu_us_max"] > 2900
+    assert 6400 in [at for at, _ in busy["long"]]
+
+
+def test_a_callback_that_does_more_than_others_is_found_whatever_the_machine_does(faulty: ClapHost) -> None:
+    faulty.activate(RATE, 16)
+    x = sine(RATE // 2, RATE)
+    _, clean = faulty.play(x, (16,), "free", "counted", frames=320)
+    if not clean["counted"]:
+        pytest.skip("instructions can't be counted here")
+    faulty.event(160, "Fault", FAULTS.index("work"))
+    _, working = faulty.play(x, (16,), "free", "counted", frames=320)
+    assert clean["instructions_max"] < 2 * clean["instructions_p50"]
+    assert working["instructions_max"] > 5000 + clean["instructions_max"] and working["worst"]["at"] == 160
 
 
 @pytest.mark.parametrize(("plugin", "lie"), [("honest", 0), ("liar", 100)])

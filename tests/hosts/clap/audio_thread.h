@@ -21,7 +21,8 @@ struct PlayRequest {
   std::vector<ParameterEvent> events;  // by frame
   uint64_t frames = 0;
   enum class Pace { kFree, kSleep, kSpin } pace = Pace::kFree;
-  bool traced = false;  // see call_trace.h; nothing is timed then, because clocks are system calls
+  bool traced = false;   // see call_trace.h; nothing is timed then, because clocks are system calls
+  bool counted = false;  // see instruction_count.h; nothing is timed then
   bool keep_output = true;
   bool in_place = false;  // output buffers are the input buffers
 };
@@ -29,10 +30,17 @@ struct PlayRequest {
 struct BlockCost {
   uint64_t at = 0;  // first frame
   uint32_t frames = 0;
-  float cpu_us = 0;          // CLOCK_THREAD_CPUTIME_ID
+  float cpu_us = 0;          // CLOCK_THREAD_CPUTIME_ID; instructions where they are counted
   uint32_t sleeps = 0;       // voluntary context switches
   uint32_t preemptions = 0;  // the others
-  uint32_t faults = 0;       // minor page faults
+  uint32_t faults = 0;       // page faults
+};
+
+// Calls that took more of their block than a callback may.
+struct Overruns {
+  static constexpr float kShare = 0.1f;
+  uint64_t count = 0, preempted = 0;  // preempted: those that another thread interrupted
+  std::string text = "[]";            // the first of them: JSON, a list of [first frame, microseconds]
 };
 
 struct PlayReport {
@@ -40,6 +48,12 @@ struct PlayReport {
   float cpu_us_p50 = 0, cpu_us_p99 = 0, cpu_us_max = 0;
   float cpu_share_max = 0;  // of the block's own duration
   BlockCost worst;          // the block of that share
+  // Before or after each call, in turn, the thread does something of the same length that is known (Reference), and
+  // that is measured like a call: what the machine does to the plugin it does to this as often.
+  Overruns overruns, reference_overruns;
+  float reference_us_p50 = 0, reference_share_max = 0;
+  bool counted = false;
+  float instructions_p50 = 0, instructions_max = 0;
   uint64_t first_error_frame = 0;
   bool traced = false, realtime = false;
   double seconds = 0;
@@ -60,11 +74,12 @@ class AudioThread {
  private:
   void run();
   void play_blocks();
+  void summarize(double rate);
 
   LoadedPlugin& plugin_;
   PlayRequest request_;
   PlayReport report_;
-  std::vector<BlockCost> costs_;
+  std::vector<BlockCost> costs_, reference_costs_;
   std::thread thread_;
   std::atomic<bool> running_{false}, stop_{false};
   std::atomic<uint64_t> position_{0};

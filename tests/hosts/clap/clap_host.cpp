@@ -7,7 +7,7 @@
 //   get ID | flush ID VALUE | text ID VALUE | value ID TEXT
 //   save FILE [PIECE [ROOM]] | load FILE [PIECE [FAIL_AT]]     state, in pieces of so many bytes, or failing
 //   event FRAME ID VALUE                                       for the next `play`
-//   play IN OUT FRAMES free|sleep|spin SIZES [traced|in_place]...   in the background; OUT - : nothing is kept
+//   play IN OUT FRAMES free|sleep|spin SIZES [traced|counted|in_place]...   in the background; OUT - : nothing is kept
 //   position | wait | stop                                     of what plays
 //   storm ROUNDS                                               everything that the main thread may ask, while it plays
 //   requests | clock | quit
@@ -307,6 +307,7 @@ class Commands {
     words.exceptions(std::ios::goodbit);
     for (std::string word; words >> word;) {
       request.traced |= word == "traced";
+      request.counted |= word == "counted";
       request.in_place |= word == "in_place";
     }
     request.events = std::move(events_);
@@ -336,6 +337,15 @@ class Commands {
         .number("cpu_us_max", r.cpu_us_max)
         .number("cpu_share_max", r.cpu_share_max)
         .number("faults", r.faults)
+        .number("overruns", r.overruns.count)
+        .number("overruns_preempted", r.overruns.preempted)
+        .raw("long", r.overruns.text)
+        .number("reference_overruns", r.reference_overruns.count)
+        .number("reference_us_p50", r.reference_us_p50)
+        .number("reference_share_max", r.reference_share_max)
+        .flag("counted", r.counted)
+        .number("instructions_p50", r.instructions_p50)
+        .number("instructions_max", r.instructions_max)
         .raw("worst", Answer()
                           .number("at", r.worst.at)
                           .number("frames", r.worst.frames)

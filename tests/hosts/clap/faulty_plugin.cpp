@@ -25,7 +25,8 @@
 namespace {
 
 constexpr uint32_t kDelay = 512, kLie = 100;
-const std::array<const char*, 9> kFaults = {"none", "new", "lock", "futex", "write", "open", "send", "sleep", "busy"};
+const std::array<const char*, 10> kFaults = {"none", "new",  "lock",  "futex", "write",
+                                             "open", "send", "sleep", "busy",  "work"};
 
 const char* const kFeatures[] = {"audio-effect", nullptr};
 clap_plugin_descriptor_t descriptor(const char* id) {
@@ -70,6 +71,8 @@ struct Instance {
       const time_t end = now.tv_sec * 1'000'000'000 + now.tv_nsec + 3'000'000;
       do clock_gettime(CLOCK_MONOTONIC, &now);
       while (now.tv_sec * 1'000'000'000 + now.tv_nsec < end);
+    } else if (name == "work") {
+      for (int i = 0; i < 3000; ++i) sink = sink + 1;
     }
   }
 
