@@ -8,7 +8,6 @@ and with what int8 and int4 arithmetic needs: the ranges of its activations on t
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from rtserver import model_file
 from training.calibrate import calibrate, rewrite
 from training.checkpoint import read
+from training.corpus import storage
 from training.progress import read_log
 from training.settings import CorpusSettings, Settings
 from training.train import RUNS
@@ -37,18 +37,24 @@ def sharpened(decoder: dict[str, np.ndarray], temperature: float) -> dict[str, n
 
 
 def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
-    """What was trained on, for the card: scores by licence, instruments, hours."""
-    with open(corpus.folder / "sources.csv", newline="", encoding="utf-8") as file:
-        rows = [r for r in csv.DictReader(file) if r["split"] == "train"]
-    hours = sum(len(np.load(p, mmap_mode="r")) for p in corpus.folder.glob("train_*_notes.npy")) / 360000
+    """What was trained on, for the card: scores by licence, instruments and soundfonts, hours; of what is rendered."""
+    records = [r for r in storage.read_records(corpus.folder) if r["split"] == "train"]
+    heard = {r["reel"] for r in records}
+    reels = [entry for entry in storage.read_index(corpus.folder) if entry["name"] in heard]
+    works = {work["path"]: work for entry in reels for work in entry["works"]}.values()
+    hours: Counter[str] = Counter()
+    for record in records:
+        hours[record["timbre"]] += record["seconds"] / 3600.0
+    melodies = "melodies, one note at a time, MIDI pitches 50 to 96" if corpus.reels else ""
+    parts = "passages in all their parts" if corpus.domains else ""
     return {
-        "scores": len(rows),
-        "score_licences": dict(Counter(r["licence"] for r in rows)),
-        "credits": sorted({r["credit"] for r in rows if r["licence"].startswith("CC-BY") and r["credit"]}),
-        "soundfont": "FluidR3 GM (MIT)",
+        "scores": len(works),
+        "score_licences": dict(Counter(work["licence"] for work in works)),
+        "credits": sorted({w["credit"] for w in works if w["licence"].startswith("CC-BY") and w["credit"]}),
+        "soundfonts": sorted({r["settings"]["soundfont"] for r in records if r["settings"].get("soundfont")}),
         "instruments": dict(corpus.instruments),
-        "hours_each": round(hours, 2),
-        "material": "melodies, one note at a time, MIDI pitches 50 to 96, rendered at 16 kHz",
+        "hours": {name: round(value, 2) for name, value in hours.items()},
+        "material": " and ".join(filter(None, (melodies, parts))) + ", rendered at 16 kHz",
         "split": "by whole work",
     }
 

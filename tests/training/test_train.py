@@ -13,7 +13,7 @@ from models import mu_law
 from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
 from training import settings, train
-from training.export import part, sharpened
+from training.export import describe_corpus, part, sharpened
 from training.settings import Settings
 
 SHIPPED = Path(settings.__file__).parent / "configs" / "live_cpu.toml"
@@ -69,6 +69,12 @@ def test_export_loads_as_a_pack(tiny: Settings, tmp_path: Path) -> None:
     loaded = model_file.load(path).decoders["a"]
     np.testing.assert_allclose(loaded["logits.bias"], decoder["logits.bias"] * 2, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(loaded["output.bias"], decoder["output.bias"], rtol=1e-3, atol=1e-6)
+
+
+def test_a_card_tells_what_was_heard(tiny: Settings) -> None:
+    told = describe_corpus(tiny.corpus)
+    assert told["instruments"] == {"a": "additive", "b": "whistle"} and told["soundfonts"] == []
+    assert set(told["hours"]) == {"a", "b"} and told["scores"] == sum(told["score_licences"].values())
 
 
 def test_confusion_makes_the_classifier_worse(tiny: Settings) -> None:
