@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from rtserver import _engine
+from rtserver.control.models import ServedModel
 from rtserver.control.sessions import Session
 from rtserver.worker.messages import FLOAT_PARAMETERS
 
@@ -34,6 +35,15 @@ def create(session: Session, offline: bool = False) -> None:
 def typed(name: str, value: float | int) -> float | int:
     """A parameter's value in the type of its field."""
     return float(value) if name in FLOAT_PARAMETERS else int(value)
+
+
+def number_of(model: ServedModel, name: str, value: float | int | str) -> float | int:
+    """What is written for a parameter's value: names become indices. UserError if the model has no such decoder."""
+    if name == "decoder":
+        return model.decoder_index(value if isinstance(value, str) else int(value))
+    if name == "fallback" and isinstance(value, str):
+        return FALLBACKS.index(value)
+    return value if not isinstance(value, str) else float(value)
 
 
 def close(session: Session) -> None:

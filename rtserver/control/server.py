@@ -17,12 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rtserver import osc
-from rtserver.control import segments, status
+from rtserver.control import blending, segments, status
 from rtserver.control.admission import Admission, Refused
 from rtserver.control.endpoint import Address, OscEndpoint
 from rtserver.control.hot_load import HotLoader
 from rtserver.control.listening import bind
-from rtserver.control.models import Catalog, ServedModel
+from rtserver.control.models import Catalog
 from rtserver.control.options import ServerOptions
 from rtserver.control.presets import SessionPresets
 from rtserver.control.priority import lower_priority
@@ -31,6 +31,7 @@ from rtserver.control.supervisor import WorkerSupervisor
 from rtserver.control.worker_process import WorkerProcess
 from rtserver.errors import UserError
 from rtserver.worker.messages import (
+    Blend,
     CloseSession,
     ModelLoaded,
     OpenSession,
@@ -285,6 +286,8 @@ class Server:
                 self._end(self._session(number), "disconnected")
             case osc.SetParameter(session=number, name=name, value=value):
                 self.set_parameter(self._session(number), name, value)
+            case osc.Blend(session=number, amount=amount, source=source):
+                self.blend(self._session(number), amount, source)
             case osc.StatusRequest():
                 self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
             case osc.ModelsRequest():
@@ -307,7 +310,7 @@ class Server:
 
     def set_parameter(self, session: Session, name: str, value: float | int | str) -> None:
         """A value that the table allows. UserError if the session's model has no such decoder."""
-        number = self.parameter_value(session.model, name, value)
+        number = segments.number_of(session.model, name, value)
         if name != "panic":
             session.parameters[name] = number
         if session.segment is not None:
@@ -318,14 +321,10 @@ class Server:
             else:
                 self._supervisor.send(SetParameter(session.number, name, number))
 
-    @staticmethod
-    def parameter_value(model: ServedModel, name: str, value: float | int | str) -> float | int:
-        """What is written into the shared memory for a parameter's value."""
-        if name == "decoder":
-            return model.decoder_index(value if isinstance(value, str) else int(value))
-        if name == "fallback" and isinstance(value, str):
-            return segments.FALLBACKS.index(value)
-        return value if not isinstance(value, str) else float(value)
+    def blend(self, session: Session, amount: float, source: int) -> None:
+        """Mix another session's latents into those of a session. UserError if theirs don't fit."""
+        session.blend = blending.checked(session, self.sessions.get(source), amount, source)
+        self._supervisor.send(Blend(session.number, *session.blend))
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -443,6 +442,7 @@ class Server:
                 jitter_frames=jitter,
                 seed=int(session.parameters["seed"]),
                 parameters=dict(session.parameters),
+                blend=blending.kept(session, self.sessions),
                 render_thread=session.render_thread,
             )
         )

@@ -36,6 +36,7 @@ class Session:
     address: Address
     request: object  # the event that asked for it: sent again, it gets the same answer
     parameters: dict[str, float | int] = field(default_factory=dict)
+    blend: tuple[float, int] = (0.0, 0)  # share of another session's latents, and its number
     generation: int = 0
     segment_name: str = ""
     segment: Any = None

@@ -125,6 +125,7 @@ def _session(session: Session) -> dict[str, Any]:
         "latency_frames": session.parts.to_dict(),
         "latency_ms": round(1000 * session.parts.reported / session.rate_hz, 2),
         "parameters": parameters(session),
+        "blend": {"amount": session.blend[0], "source": session.blend[1] or None},
         **{name: header.get(name, 0 if name != "misses_by_cause" else {}) for name in COUNTERS},
         "encoder_us_per_hop": encoder,
         "decoder_us_per_hop": decoder,

@@ -27,6 +27,7 @@ class Commands:
         self._known: dict[str, Callable[[Request], Awaitable[Answer]]] = {
             "set": self._set,
             "panic": self._panic,
+            "blend": self._blend,
             "preset_save": self._preset_save,
             "preset_recall": self._preset_recall,
             "preset_delete": self._preset_delete,
@@ -62,6 +63,15 @@ class Commands:
             raise UserError(str(error)) from None
         self._server.set_parameter(session, argument.name, value)
         return {"parameters": status.parameters(session)}
+
+    async def _blend(self, request: Request) -> Answer:
+        session = self._session(request)
+        try:
+            amount, source = (osc.checked(argument, request.get(argument.name)) for argument in osc.BLEND.arguments)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self._server.blend(session, amount, source)
+        return {"blend": session.blend}
 
     async def _panic(self, request: Request) -> Answer:
         """Of one session, or of all."""

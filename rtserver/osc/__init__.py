@@ -5,6 +5,7 @@ datagram = encode(StatusReply(text), sealer)
 """
 
 from rtserver.osc.addresses import (
+    BLEND,
     CLIENT_PARAMETERS,
     DEFAULTS,
     LATENCY_PARTS,
@@ -15,6 +16,7 @@ from rtserver.osc.addresses import (
 )
 from rtserver.osc.codec import checked, decode, encode
 from rtserver.osc.events import (
+    Blend,
     Connect,
     Connected,
     Disconnect,
@@ -37,12 +39,14 @@ from rtserver.osc.seal import SealChecker, Sealer
 
 __all__ = [
     "ATTRIBUTES",
+    "BLEND",
     "CLIENT_PARAMETERS",
     "DEFAULTS",
     "LATENCY_PARTS",
     "MESSAGES",
     "PARAMETERS",
     "Argument",
+    "Blend",
     "Connect",
     "Connected",
     "Disconnect",

@@ -188,6 +188,17 @@ MODELS_REPLY = Message(
     "/rt/models.reply", "client", "Models and their decoders.", (Argument("json", "s", "one JSON object"),)
 )
 
+BLEND = Message(
+    "/rt/<session>/blend",
+    "server",
+    "Play a mixture of this session's latents and another's. Both must play the same model.",
+    (
+        Argument("amount", "f", "0 is this session alone, 1 the source alone", low=0, high=1),
+        Argument("source", "i", "number of the other session; 0 ends it", low=0, high=MAX_SESSION),
+    ),
+    example="/rt/1/blend ,fi 0.5 2",
+)
+
 _PRESET = Argument("name", "s", "of the preset: 1 to 64 printable characters")
 PRESET_SAVE = Message(
     "/rt/preset/save",
@@ -282,6 +293,7 @@ MESSAGES: tuple[Message, ...] = (
     CONNECTED,
     DISCONNECT,
     *_SETTERS,
+    BLEND,
     STATUS,
     STATUS_REPLY,
     MODELS,

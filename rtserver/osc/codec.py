@@ -20,6 +20,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from rtserver.osc import addresses
 from rtserver.osc.addresses import BY_ADDRESS, Argument, Message
 from rtserver.osc.events import (
+    Blend,
     Connect,
     Connected,
     Disconnect,
@@ -107,6 +108,10 @@ def _arguments_of(event: Event) -> tuple[str, Message, list[tuple[Argument, Any]
         if not 1 <= event.session <= addresses.MAX_SESSION:
             raise ValueError(f"session {event.session}: must be 1 to 2^31 - 1")
         return f"/rt/{event.session}/{event.name}", message, [(message.arguments[0], event.value)]
+    if isinstance(event, Blend):
+        message = addresses.BLEND
+        address = message.address.replace("<session>", str(event.session))
+        return address, message, list(zip(message.arguments, (event.amount, event.source), strict=True))
     message = _MESSAGE_OF[type(event)]
     values = [
         (argument, getattr(event, field.name))
@@ -293,6 +298,8 @@ def _event(entry: Message, session: int, name: str, values: list[Any], tags: str
         _checked(argument, _incoming(argument, value, tag, entry))
         for argument, value, tag in zip(entry.arguments, values, tags, strict=False)
     ]
+    if entry is addresses.BLEND:
+        return Blend(session, *checked)
     if name:
         return SetParameter(session, name, checked[0])
     return _EVENT_OF[entry.address](*checked, **_options(entry, values[count:], tags[count:]))

@@ -77,6 +77,15 @@ class SetParameter:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Mix the latents of session `source` into those of `session`."""
+
+    session: int
+    amount: float
+    source: int
+
+
+@dataclass(frozen=True)
 class StatusRequest:
     pass
 
@@ -153,6 +162,7 @@ Event = (
     | Connected
     | Disconnect
     | SetParameter
+    | Blend
     | StatusRequest
     | StatusReply
     | ModelsRequest

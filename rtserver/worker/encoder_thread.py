@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rtserver.worker.blending import Blending
+
 if TYPE_CHECKING:
     from rtserver import _engine
     from rtserver.worker.scheduling import Scheduler
@@ -54,6 +56,7 @@ class EncoderThread:
         self._scheduler = scheduler
         self._core = core
         self._streams: dict[int, HopEncoder] = {}  # replaced as a whole, never changed in place
+        self._blending = Blending()
         self._stopping = False
         self.hops = 0
         self.encoder_ns = 0
@@ -77,6 +80,11 @@ class EncoderThread:
 
     def remove(self, session: int) -> None:
         self._streams = {key: stream for key, stream in self._streams.items() if key != session}
+        self.blend(session, 0.0, 0)
+
+    def blend(self, session: int, amount: float, source: int) -> None:
+        """From the next hop on, mix the newest latent of session `source` into those of `session`; 0 ends it."""
+        self._blending.set(session, amount, source)
 
     def _run(self) -> None:
         self._scheduler.want(FIFO_PRIORITY, () if self._core is None else (self._core,))
@@ -96,7 +104,7 @@ class EncoderThread:
                     stream.reset()
                 latent = stream.step(hop)
                 if latent is not None:
-                    self._native.push_latent(session, epoch, latent)
+                    self._native.push_latent(session, epoch, self._blending.mixed(session, latent))
                 self.encoder_ns += time.perf_counter_ns() - started
                 self.hops += 1
         except BaseException as error:  # the process ends and is started anew: better than a deaf worker

@@ -52,6 +52,7 @@ class OpenSession:
     jitter_frames: int
     seed: int
     parameters: dict[str, float]
+    blend: tuple[float, int] = (0.0, 0)  # as in Blend
     render_thread: int = -1  # that it plays on, counted from 0; -1: the one with the fewest sessions
 
 
@@ -67,6 +68,15 @@ class SetParameter:
     session: int
     name: str
     value: float
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Mix the latents of session `source` into those of `session`: `amount` of them. 0: none."""
+
+    session: int
+    amount: float
+    source: int
 
 
 @dataclass(frozen=True)

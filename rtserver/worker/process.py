@@ -21,6 +21,7 @@ from rtserver.worker import cores, cost, locked_memory
 from rtserver.worker.encoder_thread import FIFO_PRIORITY, Echo, EncoderThread, HopEncoder
 from rtserver.worker.messages import (
     FLOAT_PARAMETERS,
+    Blend,
     CloseSession,
     Cost,
     LoadModel,
@@ -156,6 +157,8 @@ class Worker:
                 self._open(message)
             case CloseSession(session=session):
                 self._close(session)
+            case Blend(session=session, amount=amount, source=source):
+                self._encoder.blend(session, amount, source)
             case SetParameter(session=session, name=name, value=value):
                 segment = self._remote.get(session)
                 if segment is not None:
@@ -203,6 +206,7 @@ class Worker:
                     _set(segment, name, value)
                 self._remote[session] = segment
             self._encoder.add(session, model.open_stream())
+            self._encoder.blend(session, *message.blend)
             self._native.open_session(
                 session,
                 segment,

@@ -62,6 +62,7 @@ def test_meters_move_and_the_figures_are_the_servers(opened: Browser, playing: t
 
 def test_every_knob_turns_by_keys_and_by_mouse(opened: Browser, playing: tuple[ServerProcess, Player]) -> None:
     knobs = opened.run("return [...document.querySelectorAll('[role=slider]')].map((k) => k.dataset.parameter)")
+    knobs.remove("blend")
     assert knobs == ["mix", "output_gain_db", "input_gain_db", "gate_db", "temperature"]
     for name in knobs:
         knob = f"[data-parameter={name}]"
@@ -92,6 +93,21 @@ def test_instruments_fallback_seed_and_comparison(opened: Browser, playing: tupl
     opened.type("body", "b")
     eventually(lambda: parameters(*playing)["bypass"] == 0, "and the translation again, by a key")
     assert opened.attribute("#wet", "aria-pressed") == "true"
+
+
+def test_two_sessions_are_blended_by_a_knob(opened: Browser, playing: tuple[ServerProcess, Player]) -> None:
+    server, player = playing
+    with Player(server.port, sine(660.0)) as other:
+        eventually(lambda: not opened.run("return document.getElementById('blend').hidden"), "a second source")
+        opened.type("[data-parameter=blend]", "End")
+
+        def blend() -> dict[str, Any]:
+            known = server.status()["sessions"]
+            return next(session["blend"] for session in known if session["session"] == player.session)
+
+        eventually(lambda: blend() == {"amount": 1.0, "source": other.session}, "the other session's latents")
+        opened.type("[data-parameter=blend]", "Home")
+        eventually(lambda: blend() == {"amount": 0.0, "source": None}, "none of them")
 
 
 @pytest.mark.parametrize("way", ["#panic", "#panic-session", "Escape"])

@@ -37,6 +37,7 @@ EVENTS_TO_SERVER: list[osc.Event] = [
     osc.SetParameter(1, "panic", 1),
     osc.StatusRequest(),
     osc.ModelsRequest(),
+    osc.Blend(1, 0.5, 2),
     osc.PresetSave(1, "evening"),
     osc.PresetRecall(1, "evening"),
     osc.PresetDelete("evening"),
@@ -353,7 +354,7 @@ def test_oscquery_describes_what_the_control_port_takes() -> None:
     assert rt["3"]["CONTENTS"]["gate_db"]["UNIT"] == ["dB"]
     assert rt["connect"]["TYPE"] == "siiiiis"
     assert "connected" not in rt and "audio" not in rt["3"]["CONTENTS"]
-    addressed = {f"/rt/3/{name}" for name in addresses.PARAMETERS}
+    addressed = {f"/rt/3/{name}" for name in (*addresses.PARAMETERS, "blend")}
     assert {leaf["FULL_PATH"] for leaf in rt["3"]["CONTENTS"].values()} == addressed
     json.dumps(tree)
     assert "3" not in osc.oscquery()["CONTENTS"]["rt"]["CONTENTS"]

@@ -1,4 +1,5 @@
 // The page: which session is shown, and who shows what of it.
+import { Blend } from "/dashboard/blend.js";
 import { Knob } from "/dashboard/knob.js";
 import { Link } from "/dashboard/link.js";
 import { Scope, noteOf, share } from "/dashboard/scope.js";
@@ -32,6 +33,7 @@ function say(text, bad = false) {
   toastTimer = setTimeout(() => { toast.textContent = ""; }, bad ? 8000 : 4000);
 }
 
+const blend = new Blend(link, say, () => shown);
 const shelf = new Shelf(link, say, () => shown);
 
 // --- parameters ---
@@ -113,6 +115,7 @@ function showSession(session) {
   }
   if (settled("bypass")) showBypass(Boolean(parameters.bypass));
   showInstruments(session);
+  blend.show(session, sessions);
   showTiming(session);
 }
 
