@@ -10,7 +10,7 @@ MINUTES ?= 10
 CONFIG ?= training/configs/classical.toml
 export PYTHON
 
-.PHONY: help setup corpus demo test hosts bench plugin install-plugin sanitize soak dashboard-soak format lint clean
+.PHONY: help setup corpus demo test stage hosts bench plugin install-plugin sanitize soak dashboard-soak format lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: setup  ## the whole test suite
 
 corpus: setup  ## the six domains of training/configs/classical.toml, from scores (needs fluidsynth; CONFIG=... for another)
 	@$(BIN)/python -m training.corpus --config $(CONFIG)
+
+stage: setup  ## MINUTES=10 of rtserver live on virtual devices: the piano beside identity16k, misses and latency
+	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/live/test_stage.py -s
 
 hosts: plugin  ## the plugin in pedalboard, minihost, dawdreamer, Ardour, jalv and a CLAP host, all of it (half an hour)
 	@setup/hosts

@@ -159,6 +159,8 @@ void bind_live(py::module_& m) {
       .def("switch_to", &PyLive::switch_to, py::keep_alive<1, 2>(), py::arg("bridge"))
       .def_property_readonly("settled", &PyLive::settled)
       .def("panic", [](PyLive& l) { l.path.panic(); })
+      .def(
+          "set_drift_target", [](PyLive& l, uint32_t frames) { l.path.set_drift_target(frames); }, py::arg("frames"))
       .def("restart_drift", [](PyLive& l) { l.path.restart_drift(); })
       .def(
           "set_recording", [](PyLive& l, bool on) { l.path.set_recording(on); }, py::arg("on"))

@@ -16,7 +16,7 @@ DriftRing::DriftRing(uint32_t channels, uint32_t rate_hz, uint32_t target)
     : channels_(channels),
       rate_hz_(rate_hz),
       target_(target),
-      mask_(std::bit_ceil(uint64_t{4} * target + rate_hz / 2) - 1),
+      mask_(std::bit_ceil(uint64_t{4} * target + rate_hz) - 1),
       fade_(std::max(1u, rate_hz / 400)),
       memory_((mask_ + 1) * channels),
       last_(channels),
@@ -50,19 +50,20 @@ void DriftRing::skip_to(double position) noexcept {
   old_position_ = position_;
   crossing_ = fade_;
   position_ = position;
-  smoothed_ = target_;
+  smoothed_ = target_.load(std::memory_order_relaxed);
 }
 
 void DriftRing::pull(float* frames, uint32_t count, uint64_t now_ns) noexcept {
+  const double target = target_.load(std::memory_order_relaxed);
   const uint64_t written = written_.load(std::memory_order_acquire);
   const auto end = static_cast<double>(written);
   const uint64_t pushed_ns = pushed_ns_.load(std::memory_order_relaxed);
   const double since = now_ns > pushed_ns ? static_cast<double>(now_ns - pushed_ns) * 1e-9 * rate_hz_ : 0.0;
   const double heard = end + std::min(since, static_cast<double>(pushed_.load(std::memory_order_relaxed)));
   if (drain_.exchange(false, std::memory_order_relaxed)) filling_ = true;
-  if (filling_ && heard - position_ >= target_ && end >= target_) {
+  if (filling_ && heard - position_ >= target && end >= target) {
     filling_ = false;
-    position_ = std::max(1.0, std::floor(heard - target_));
+    position_ = std::max(1.0, std::floor(heard - target));
     smoothed_ = heard - position_;
     crossing_ = 0;
   }
@@ -70,11 +71,11 @@ void DriftRing::pull(float* frames, uint32_t count, uint64_t now_ns) noexcept {
   double rate = 1.0;
   if (!filling_) {
     smoothed_ += (1.0 - std::exp(-static_cast<double>(count) / (kSmoothingSeconds * rate_hz_))) * (waiting - smoothed_);
-    if (waiting > target_ + kFarSeconds * rate_hz_ + count && smoothed_ > target_ + 0.5 * kFarSeconds * rate_hz_) {
+    if (waiting > target + kFarSeconds * rate_hz_ + count && smoothed_ > target + 0.5 * kFarSeconds * rate_hz_) {
       skips_.fetch_add(1, std::memory_order_relaxed);
-      skip_to(std::floor(heard - target_));
+      skip_to(std::floor(heard - target));
     }
-    const double off_ms = 1000.0 * (smoothed_ - target_) / rate_hz_;
+    const double off_ms = 1000.0 * (smoothed_ - target) / rate_hz_;
     const double ppm = std::clamp(off_ms * kPpmPerMs, -kMostPpm, kMostPpm);
     if (std::abs(ppm) > 20.0) rate += ppm * 1e-6;  // equal clocks: a whole step, bit for bit
     ppm_.store(static_cast<float>(1e6 * (rate - 1.0)), std::memory_order_relaxed);
@@ -107,7 +108,7 @@ void DriftRing::pull(float* frames, uint32_t count, uint64_t now_ns) noexcept {
   }
   // What a cross-fade still needs may not be overwritten, nor the frame before the position.
   const double oldest = std::min(position_, crossing_ > 0 ? old_position_ : position_) - 1.0;
-  const auto keep = filling_ ? written - std::min<uint64_t>(written, static_cast<uint64_t>(target_) + count)
+  const auto keep = filling_ ? written - std::min<uint64_t>(written, static_cast<uint64_t>(target) + count)
                              : static_cast<uint64_t>(std::max(0.0, oldest));
   if (keep > read_.load(std::memory_order_relaxed)) read_.store(keep, std::memory_order_release);
 }
@@ -115,7 +116,7 @@ void DriftRing::pull(float* frames, uint32_t count, uint64_t now_ns) noexcept {
 DriftRing::Stats DriftRing::stats() const noexcept {
   const auto relaxed = std::memory_order_relaxed;
   return {starved_.load(relaxed), skips_.load(relaxed),   lost_.load(relaxed),
-          ppm_.load(relaxed),     waiting_.load(relaxed), static_cast<float>(target_)};
+          ppm_.load(relaxed),     waiting_.load(relaxed), static_cast<float>(target_.load(relaxed))};
 }
 
 }  // namespace rtlive

@@ -33,6 +33,9 @@ class DriftRing {
   void push(const float* frames, uint32_t count, uint64_t now_ns) noexcept;  // [capture thread, wait-free]
   void pull(float* frames, uint32_t count, uint64_t now_ns) noexcept;        // [playback thread, wait-free]
   void drain() noexcept { drain_.store(true, std::memory_order_relaxed); }   // [any thread] a stream begins anew
+  // [any thread] More, for a device that turns out less even than it looked; the delay grows by a skip back.
+  void set_target(uint32_t frames) noexcept { target_.store(frames, std::memory_order_relaxed); }
+  uint32_t target() const noexcept { return target_.load(std::memory_order_relaxed); }
   Stats stats() const noexcept;                                              // [any thread]
 
  private:
@@ -40,7 +43,7 @@ class DriftRing {
   void skip_to(double position) noexcept;
 
   const uint32_t channels_, rate_hz_;
-  const double target_;
+  std::atomic<uint32_t> target_;  // frames
   const uint64_t mask_;
   const uint32_t fade_;  // frames of a cross-fade
   std::vector<float> memory_;

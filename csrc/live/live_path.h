@@ -80,6 +80,9 @@ class LivePath {
   bool muted() const noexcept { return muted_.load(std::memory_order_relaxed); }
   void panic() noexcept { panics_.fetch_add(1, std::memory_order_relaxed); }  // silent within the next block
   void set_recording(bool on) noexcept { recording_.store(on, std::memory_order_relaxed); }
+  void set_drift_target(uint32_t frames) noexcept {
+    if (drift_) drift_->set_target(frames);
+  }
   void restart_drift() noexcept {
     if (drift_) drift_->drain();
   }

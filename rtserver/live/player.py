@@ -20,9 +20,12 @@ from rtserver.live.takes import Recorder
 
 DEFAULT_RATES_HZ = (48000, 44100)
 PROBE_SECONDS = 0.6  # how long a driver is watched to learn its habits
+PROBE_PATIENCE_SECONDS = 4.0  # for its first calls
 SILENT_SECONDS = 1.0  # without a call for so long, a driver has stopped
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
 DRIFT_SLACK_MS = 2.0  # what waits between two devices beyond what they move at once
+DRIFT_LOOK_SECONDS = 2.0  # gaps in so long mean that it is too little
+DRIFT_GROWTH, DRIFT_MOST_MS = 1.5, 250.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Player:
         self.block = settings.block
         self._drift_target = 0
         self._seen_frames, self._seen_at = 0, 0.0
+        self._gaps, self._gaps_at = 0, 0.0
         try:
             self._learn_habits()
             self._bridges[self._model] = self._connect(self._model, settings.decoder)
@@ -137,18 +141,24 @@ class Player:
         path.muted = True
         streams = driver.Streams(wanted, path)
         try:
+            logs = [path.call_log] if wanted.one_clock else [path.call_log, path.capture_log]
+            deadline = time.monotonic() + PROBE_PATIENCE_SECONDS
+            while any(len(log()[0]) < 2 for log in logs) and time.monotonic() < deadline:
+                time.sleep(0.02)  # the first call may take a second to come
             time.sleep(PROBE_SECONDS)
-            seen = path.stats()
+            seen = path.counted()
         finally:
             streams.close()
         if seen["calls"] < 2:
             raise UserError(
-                f"{self.target.label} does not play: the driver called {seen['calls']} times in {PROBE_SECONDS} s;"
-                " choose another device, or end the program that holds it"
+                f"{self.target.label} does not play: its driver called {seen['calls']} times in"
+                f" {PROBE_PATIENCE_SECONDS:g} s; choose another device, or end the program that holds it"
             )
         burst = driver.burst_frames(path.call_log(), self.rate_hz)
         self.block = max(burst, self._settings.block, 1)
         if not wanted.one_clock:
+            if len(path.capture_log()[0]) < 2:
+                raise UserError(f"{self.source.label} records nothing; choose another device, or end what holds it")
             captured = driver.burst_frames(path.capture_log(), self.rate_hz)
             self._drift_target = self.block + captured + round(DRIFT_SLACK_MS * self.rate_hz / 1000.0)
 
@@ -179,6 +189,7 @@ class Player:
             self._path = None
             raise
         self._seen_frames, self._seen_at = 0, time.monotonic()
+        self._gaps, self._gaps_at = 0, 0.0
 
     def _close_streams(self) -> None:
         streams, self._streams = self._streams, None
@@ -276,6 +287,7 @@ class Player:
             if self.recorder is not None:
                 self.recorder.drain(self._path)
             _ = self._path.settled  # gives the session that was left back
+            self._mind_the_gaps()
             why = self._why_stopped()
             if why is None:
                 return
@@ -284,6 +296,19 @@ class Player:
             self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
         if self._streams is None and time.monotonic() >= self._next_try:
             self._try_again()
+
+    def _mind_the_gaps(self) -> None:
+        """Two devices that turn out less even than they looked get more room between them, up to a bound."""
+        drift = self._path.counted()["drift"]
+        now = time.monotonic()
+        if drift is None or now - self._gaps_at < DRIFT_LOOK_SECONDS:
+            return
+        gaps = drift["starved"] + drift["skips"]
+        if gaps > self._gaps and self._gaps_at > 0.0:
+            most = round(DRIFT_MOST_MS * self.rate_hz / 1000.0)
+            self._drift_target = min(round(DRIFT_GROWTH * self._drift_target), most)
+            self._path.set_drift_target(self._drift_target)
+        self._gaps, self._gaps_at = gaps, now
 
     def _why_stopped(self) -> str | None:
         if self._streams is None:

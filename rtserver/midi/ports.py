@@ -51,13 +51,21 @@ class Port:
         self._thread.start()
 
     def _poll(self) -> None:
+        serving = hasattr(self._port, "accept")
+        senders = [] if serving else [self._port]
         while not self._closing.wait(LOOK_SECONDS):
-            try:
-                for message in self._port.iter_pending():
-                    self._receive(message)
-            except (OSError, ValueError):  # a client that went away, or spoke something else
-                if self._port.closed:
-                    return
+            # Not the server's own receive(): that waits for a message however it is called.
+            if serving and (sender := self._port.accept(block=False)) is not None:
+                senders.append(sender)
+            for sender in list(senders):
+                try:
+                    for message in sender.iter_pending():
+                        self._receive(message)
+                except (OSError, ValueError):  # it went away, or spoke something else
+                    senders.remove(sender)
+                    continue
+                if sender.closed:
+                    senders.remove(sender)
 
     def _open_port(self, wanted: str) -> None:
         try:

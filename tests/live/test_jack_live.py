@@ -1,0 +1,76 @@
+"""`rtserver live` on a JACK server with a dummy card: the delay that it declares, MIDI from afar, a take."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.hosts.jack import Jack
+from tests.live.performer import Performer
+
+PROGRAMS = ("jackd", "jack_iodelay", "jack_connect", "jack_lsp")
+RATE, PERIOD = 48000, 256
+
+
+@pytest.fixture(autouse=True)
+def needed() -> None:
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: apt-get install jackd2")
+    pytest.importorskip("mido")
+    pytest.importorskip("sounddevice", exc_type=(ImportError, OSError))  # type: ignore[arg-type]
+
+
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_performance_on_jack(tmp_path: Path) -> None:
+    import mido
+    import mido.sockets
+    import soundfile
+
+    midi = free_tcp_port()
+    jack = Jack(tmp_path, RATE, PERIOD, {})
+    try:
+        arguments = (
+            "--model", "loopback", "--input", "system (JACK", "--output", "system (JACK", "--midi", f"listen:{midi}",
+            "--record", str(tmp_path / "takes"), "--margin", "balanced",
+        )  # fmt: skip
+        with Performer(tmp_path, *arguments, environment=jack.environment) as performer:
+            now = performer.now
+            assert now["rate_hz"] == RATE and "JACK" in now["input"] and now["block_frames"] >= PERIOD
+            declared = round(now["latency"]["session"]["reported"] * RATE / 1000)
+            ours = [port for port in jack.ports() if port.startswith("PortAudio")]
+            source = next(port for port in ours if "in" in port.split(":")[1])
+            target = next(port for port in ours if "out" in port.split(":")[1])
+            measured = jack.roundtrip(source, target, 4.0)
+            assert measured == pytest.approx(declared, abs=1.0), (measured, declared, now["latency"])
+            heard = performer.wait(lambda now: now["output_peak"] and now["output_peak"] > 1e-3, "sound")
+            assert heard["howls"] == 0
+            with mido.sockets.connect("127.0.0.1", midi) as sender:
+                sender.send(mido.Message("control_change", control=64, value=127))
+                performer.wait(lambda now: now["muted"] and now["output_peak"] == 0.0, "muted by a pedal")
+                sender.send(mido.Message("control_change", control=64, value=0))
+                performer.wait(lambda now: not now["muted"] and now["output_peak"] > 1e-3, "heard again")
+                sender.send(mido.Message("control_change", control=1, value=0))
+                performer.wait(lambda now: now["parameters"]["mix"] == 0.0, "mix by a controller")
+                sender.send(mido.Message("control_change", control=123, value=0))
+                performer.wait(lambda now: "panic" in now["said"], "panic")
+            performer.wait(lambda now: now["output_peak"] and now["output_peak"] > 1e-3, "sound after the panic")
+        take = next((tmp_path / "takes").iterdir())
+        dry, rate = soundfile.read(take / "dry.wav", dtype="float32")
+        wet, _ = soundfile.read(take / "wet.wav", dtype="float32")
+        told = json.loads((take / "take.json").read_text())
+        assert rate == RATE and len(dry) == len(wet) == told["frames"] and told["latency_frames"] == declared
+        start = int(np.flatnonzero(np.abs(dry) > 1e-4)[0]) + RATE // 2
+        assert np.array_equal(wet[start + declared : start + declared + RATE, 0], dry[start : start + RATE])
+    finally:
+        jack.stop()
