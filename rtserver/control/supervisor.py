@@ -70,6 +70,11 @@ class WorkerSupervisor:
         with contextlib.suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(callback, argument)
 
+    def _ended(self, why: str) -> None:
+        """In the event loop, so that the count of ends is never seen beside the state of the worker before."""
+        self.restarts += 1
+        self._on_exit(why)
+
     def _run(self) -> None:
         short_lived = 0
         while not self._stopping.is_set():
@@ -80,8 +85,7 @@ class WorkerSupervisor:
             if self._stopping.is_set():
                 return
             short_lived = 0 if time.monotonic() - started > LASTED_SECONDS else short_lived + 1
-            self.restarts += 1
-            self._tell(self._on_exit, why)
+            self._tell(self._ended, why)
 
     def _run_one(self) -> str:
         """Start a worker, carry messages until it ends; tells why it ended."""

@@ -56,8 +56,8 @@ BlockCost measured(uint64_t at, uint32_t frames, Call call) {
 }
 
 // What a call of the plugin is compared with: one wake-up of a thread, as a bridge to another process can't do without,
-// and work on the block for the rest of the time that a call of the plugin takes. A core that is taken away during a
-// wake-up (a hypervisor's way of starting the other core) is taken from this as often.
+// and copies through a delay line for the rest of the time that a call of the plugin takes: a core that is taken away
+// during a wake-up, memory that a hypervisor has to fetch first, cost this as much.
 class Reference {
  public:
   Reference() : thread_([this] { listen(); }) {
@@ -66,19 +66,24 @@ class Reference {
   }
   ~Reference() {
     done_ = true;
-    ring();
+    wake();
     thread_.join();
   }
 
   void run(float us) {
     const uint64_t until = clock_ns(CLOCK_MONOTONIC) + static_cast<uint64_t>(us * 1e3f);
-    ring();
-    while (clock_ns(CLOCK_MONOTONIC) < until) {
-    }
+    wake();
+    do {
+      for (uint32_t i = 0; i < kFrames; ++i) {
+        delay_[at_ % kDelay] = in_[i];
+        out_[i] = delay_[(at_++ + 1) % kDelay];
+      }
+      std::swap(in_, out_);
+    } while (clock_ns(CLOCK_MONOTONIC) < until);
   }
 
  private:
-  void ring() {
+  void wake() {
     ++bell_;
     syscall(SYS_futex, &bell_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
   }
@@ -87,6 +92,9 @@ class Reference {
       syscall(SYS_futex, &bell_, FUTEX_WAIT_PRIVATE, heard, nullptr, nullptr, 0);
   }
 
+  static constexpr uint32_t kFrames = 512, kDelay = 16384;
+  std::vector<float> in_ = std::vector<float>(kFrames), out_ = in_, delay_ = std::vector<float>(kDelay);
+  uint32_t at_ = 0;
   std::atomic<uint32_t> bell_{0};
   std::atomic<bool> done_{false};
   std::thread thread_;
