@@ -100,11 +100,15 @@ class PresetStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not path.exists() and sum(1 for _ in self.folder.glob("*.json")) >= MOST_PRESETS:
                 raise UserError(f"there are {MOST_PRESETS} presets already; delete one first")
+            text = json.dumps(preset.document, indent=2)  # in ASCII: whatever a name holds can be written
             handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(preset.document, file, indent=2, ensure_ascii=False)
-                file.write("\n")
-            os.replace(temporary, path)
+            try:
+                with os.fdopen(handle, "w", encoding="ascii") as file:
+                    file.write(f"{text}\n")
+                os.replace(temporary, path)
+            except OSError:
+                os.unlink(temporary)
+                raise
         except OSError as error:
             raise UserError(f"{self.folder}: {error.strerror}; the preset is not saved") from None
 

@@ -97,8 +97,8 @@ class Server:
         return self.catalog.precision(self.options.precision)
 
     @property
-    def worker_restarts(self) -> int:
-        return self._supervisor.restarts
+    def supervisor(self) -> WorkerSupervisor:
+        return self._supervisor
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def snapshot(server: Server) -> dict[str, Any]:
         "worker": {
             "state": server.worker_state,
             "pid": worker.pid if worker else None,
-            "restarts": server.worker_restarts,
+            "restarts": server.supervisor.restarts,
             "realtime_granted": worker.realtime_granted if worker else None,
             "scheduling": {**worker.scheduling, "threads_refused": report.threads_refused} if worker else {},
             "memory": worker.memory if worker else {},

@@ -1,7 +1,7 @@
 """What the page is shown: meters twenty times a second, the status four times, and only while somebody looks.
 
 It reads copies of the newest frames out of the shared memory that the control process has mapped anyway. The audio
-worker does nothing for it.
+worker does nothing for it, but for remote sessions, whose audio is nowhere else: it puts some into its reports.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rtserver.control import segments, status
 from rtserver.control.sessions import Session
 from rtserver.latency import NETWORK_RATE_HZ
+from rtserver.worker.messages import Listen
 
 if TYPE_CHECKING:
     from rtserver.control.server import Server
@@ -45,7 +46,7 @@ class Feed:
             "meters": {
                 str(session.number): self._meters(session, session.number in watched)
                 for session in self._server.sessions.values()
-                if session.segment is not None
+                if session.segment is not None or session.number in self._server.report.heard
             }
         }
 
@@ -53,9 +54,12 @@ class Feed:
         from rtserver.dashboard import meters
 
         wanted = max(meters.window_frames(session.rate_hz), session.rate_hz // FRAMES_PER_SECOND)
+        if session.segment is not None:
+            rings = [session.segment.recent(ring, wanted) for ring in ("input", "output")]
+        else:  # of a remote session, four times a second
+            rings = list(self._server.report.heard[session.number])
         shown: dict[str, Any] = {}
-        for ring, name in (("input", "in"), ("output", "out")):
-            frames = session.segment.recent(ring, wanted)
+        for frames, name in zip(rings, ("in", "out"), strict=True):
             shown[name] = meters.levels_db(frames)
             if not closely:
                 continue
@@ -68,6 +72,8 @@ class Feed:
 
     def status(self) -> dict[str, Any]:
         """The status as everywhere, and for each session its latest compute time and its queues."""
+        if any(session.remote for session in self._server.sessions.values()):
+            self._server.supervisor.send(Listen())
         told = status.snapshot(self._server)
         for shown in told["sessions"]:
             session = self._server.sessions[shown["session"]]

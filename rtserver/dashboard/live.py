@@ -186,6 +186,9 @@ class Live:
             answer = await self._commands.do(request)
         except UserError as error:
             answer = {"error": str(error)}
+        except Exception:  # a bug of ours: the page and everybody else go on
+            log.exception("the dashboard could not do %s", str(request.get("do"))[:40])
+            answer = {"error": "that went wrong; the server's log has more"}
         with contextlib.suppress(ConnectionError):
             page.answer({"id": number, **answer})
         if "presets" in answer:

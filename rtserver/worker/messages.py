@@ -80,6 +80,11 @@ class Blend:
 
 
 @dataclass(frozen=True)
+class Listen:
+    """Somebody looks at meters: for the next second, report what remote sessions sound like."""
+
+
+@dataclass(frozen=True)
 class Stop:
     pass
 
@@ -133,3 +138,4 @@ class Report:
     audio: dict[str, Any]  # datagram counters of the audio socket
     threads_refused: int = 0  # that rtkit gave no real-time priority
     ensembles: list[dict[str, Any]] = field(default_factory=list)  # the render threads
+    heard: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # newest frames [n, ch] in and out; see Listen

@@ -24,6 +24,7 @@ from rtserver.worker.messages import (
     Blend,
     CloseSession,
     Cost,
+    Listen,
     LoadModel,
     ModelLoaded,
     OpenSession,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rtserver import _engine
 
 REPORT_SECONDS = 0.25
+LISTEN_SECONDS = 1.0
 REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
 ANY_CORE = -1
 NOT_REALTIME = "without real-time priority the system chooses better"
@@ -98,6 +100,7 @@ class Worker:
         self._encoders: dict[str, Any] = {}
         self._remote: dict[int, Any] = {}  # private segments of remote sessions
         self._shared: dict[int, Any] = {}
+        self._listen_until = 0.0
         isas = _engine.available_isas()
         self._isa = os.environ.get("RTSERVER_ISA") or (isas[-1] if isas else "none")
 
@@ -157,6 +160,8 @@ class Worker:
                 self._open(message)
             case CloseSession(session=session):
                 self._close(session)
+            case Listen():
+                self._listen_until = time.monotonic() + LISTEN_SECONDS
             case Blend(session=session, amount=amount, source=source):
                 self._encoder.blend(session, amount, source)
             case SetParameter(session=session, name=name, value=value):
@@ -249,7 +254,18 @@ class Worker:
             audio,
             self._scheduler.refused,
             self._native.ensembles(),
+            self._heard(),
         )
+
+    def _heard(self) -> dict[int, tuple[Any, Any]]:
+        """A twentieth of a second of the audio that is nowhere but here; nothing unless somebody looks."""
+        if time.monotonic() > self._listen_until:
+            return {}
+        return {
+            session: (segment.recent("input", frames), segment.recent("output", frames))
+            for session, segment in self._remote.items()
+            for frames in (segment.get("sample_rate_hz") // 20,)
+        }
 
 
 def _set(segment: Any, name: str, value: float) -> None:

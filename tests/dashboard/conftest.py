@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.dashboard.browser import Browser
 from tests.server.harness import ServerProcess, save_tiny_pack
 
 KEY = "correct horse"
@@ -49,3 +50,10 @@ def server(start: Callable[..., ServerProcess]) -> ServerProcess:
 def keyed(start: Callable[..., ServerProcess]) -> ServerProcess:
     """One that listens on every address, with a key."""
     return start("--model", "identity16k", "--host", "0.0.0.0", key=KEY)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.close()

@@ -44,6 +44,21 @@ def test_meters_pitch_and_queues_of_what_is_played(server: ServerProcess) -> Non
     )
 
 
+def test_meters_of_a_client_that_sends_its_audio_over_the_network(server: ServerProcess) -> None:
+    with Player(server.port, sine(330.0), model="identity16k", transport="osc") as player:
+
+        async def act(page):
+            await page.ask("watch", session=player.session)
+            async with asyncio.timeout(20):
+                while True:
+                    told = (await page.next("meters")).get(str(player.session), {})
+                    if told.get("pitch_hz") and told["out"][0] > -30:
+                        return told
+
+        told = with_page(server.port, act)
+    assert told["pitch_hz"] == pytest.approx(330.0, rel=0.02) and told["in"][0] == pytest.approx(-12.0, abs=0.5)
+
+
 def test_a_page_sets_and_the_server_refuses_what_the_table_forbids(server: ServerProcess) -> None:
     with Bridge(server.port) as bridge:
 
@@ -114,6 +129,7 @@ def test_presets_are_saved_recalled_and_shared(server: ServerProcess) -> None:
         {**PRESET, "name": "x" * 65},
         {**PRESET, "name": "a\nb"},
         {**PRESET, "name": 7},
+        {**PRESET, "name": "\ud800"},
         {**PRESET, "run": "rm"},
         {**PRESET, "parameters": {}},
         {**PRESET, "parameters": {"mix": 7}},
@@ -133,7 +149,7 @@ def test_a_presets_name_never_becomes_a_path(server: ServerProcess, data_folder:
     async def act(page):
         await page.ask("preset_import", document={**PRESET, "name": "../../../tmp/x"})
         await page.ask("preset_import", document={**PRESET, "name": "CON"})
-        await page.ask("preset_import", document={**PRESET, "name": "con"})
+        await page.ask("preset_import", document={**PRESET, "name": "con", "model": "\ud800"})
         listed = (await page.ask("preset_delete", name="nothing"))["error"], page.hello
         for name in ("../../../tmp/x", "CON", "con"):
             assert (await page.ask("preset_export", name=name))["document"]["name"] == name

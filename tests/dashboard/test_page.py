@@ -19,13 +19,6 @@ pytestmark = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missin
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("browser"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def playing(server: ServerProcess) -> Iterator[tuple[ServerProcess, Player]]:
     """A server, and a client that plays a tone through its instrument."""
     with Player(server.port, sine(440.0)) as player:

@@ -60,24 +60,20 @@ def test_pages_that_come_and_go_leave_nothing_in_the_server(server: ServerProces
 
 
 @pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())
-def test_a_page_that_stays_open_does_not_grow(server: ServerProcess, tmp_path: Path) -> None:
-    browser = Browser(tmp_path)
-    try:
-        with Player(server.port):
-            browser.open(f"http://127.0.0.1:{server.port}/")
-            browser.find("[data-session][aria-current='true']")
-            browser.tell("Performance.enable")
+def test_a_page_that_stays_open_does_not_grow(server: ServerProcess, browser: Browser) -> None:
+    with Player(server.port):
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        browser.find("[data-session][aria-current='true']")
+        browser.tell("Performance.enable")
 
-            def measured() -> tuple[float, int, int]:
-                browser.tell("HeapProfiler.collectGarbage")
-                found = {entry["name"]: entry["value"] for entry in browser.tell("Performance.getMetrics")["metrics"]}
-                return found["JSHeapUsedSize"] / 2**20, int(found["Nodes"]), int(found["JSEventListeners"])
+        def measured() -> tuple[float, int, int]:
+            browser.tell("HeapProfiler.collectGarbage")
+            found = {entry["name"]: entry["value"] for entry in browser.tell("Performance.getMetrics")["metrics"]}
+            return found["JSHeapUsedSize"] / 2**20, int(found["Nodes"]), int(found["JSEventListeners"])
 
-            time.sleep(max(1.0, 3.0 * MINUTES))
-            heap_mb, nodes, listeners = measured()
-            time.sleep(27.0 * MINUTES)
-            later_mb, later_nodes, later_listeners = measured()
-            assert later_mb - heap_mb < PAGE_GROWTH_MB
-            assert later_nodes <= nodes + 50 and later_listeners <= listeners + 5
-    finally:
-        browser.close()
+        time.sleep(max(1.0, 3.0 * MINUTES))
+        heap_mb, nodes, listeners = measured()
+        time.sleep(27.0 * MINUTES)
+        later_mb, later_nodes, later_listeners = measured()
+        assert later_mb - heap_mb < PAGE_GROWTH_MB
+        assert later_nodes <= nodes + 50 and later_listeners <= listeners + 5
