@@ -17,6 +17,7 @@ from rtserver.errors import UserError
 
 OPEN_SECONDS = 60.0  # drivers and servers may be slow to start
 SILENT_SECONDS = 8.0  # a driver that hangs in a call holds its process up: it is ended and started anew
+LOST_SECONDS = 2.0  # the same when its device is known to be gone
 CLOSE_SECONDS = 5.0
 
 
@@ -26,10 +27,12 @@ class AudioProcess:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
         self._sending = threading.Lock()
+        self._folder: str | None = None  # that takes go into, while there is one
         self.restarts = 0
         self.state: dict[str, Any] = {}
         self.refusals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._start(settings)
+        self._wait_open()
 
     def _start(self, settings: dict[str, Any]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process is
@@ -43,10 +46,12 @@ class AudioProcess:
         )
         self._over: str | None = None
         self._opened = threading.Event()
-        self._heard = time.monotonic()
+        self._heard, self._patience = time.monotonic(), OPEN_SECONDS
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         self._send(settings)
+
+    def _wait_open(self) -> None:
         self._opened.wait(OPEN_SECONDS)
         if not self.state or self._process.poll() is not None or self._over is not None:
             why = self._over or self._last_words()
@@ -62,9 +67,15 @@ class AudioProcess:
                 continue
             self._heard = time.monotonic()
             kind = told.pop("is", None)
+            if process is not self._process:
+                return
             if kind in ("open", "state"):
-                self.state = told
+                self.state, self._patience = told, SILENT_SECONDS
                 self._opened.set()
+                if kind == "open" and self.restarts and self._folder:
+                    self._send({"do": "record", "folder": self._folder})
+            elif kind in ("lost", "waiting"):
+                self._wait(told["why"], LOST_SECONDS if kind == "lost" else OPEN_SECONDS)
             elif kind == "refused":
                 self.refusals.put(told["why"])
             elif kind == "over":
@@ -85,20 +96,30 @@ class AudioProcess:
             self.settings |= {"model": how["model"], "decoder": how.get("decoder")}
         elif what == "mute":
             self.settings["muted"] = how["on"]
+        elif what == "record":
+            self._folder = how["folder"]
         self._send({"do": what, **how})
 
+    def _wait(self, why: str, patience_s: float) -> None:
+        silent = dict.fromkeys(("input_peak", "input_rms", "output_peak", "output_rms", "pitch_hz"))
+        self.state = {**self.state, **silent, "state": "waiting for the device", "why": why}
+        self._patience = patience_s
+
     def look(self) -> None:
-        """To be called now and then: a process that ended or hangs is replaced. UserError if that fails."""
+        """To be called now and then: a process that ended or hangs is replaced by one that waits for the devices."""
         ended = self._process.poll() is not None
-        if not ended and time.monotonic() - self._heard < SILENT_SECONDS:
+        if not ended and time.monotonic() - self._heard < self._patience:
             return
+        why = "the audio process ended" if ended else "the driver hangs"
         self._process.kill()
         self._process.wait()
         # The settings hold what was set since, and the devices by the names they had.
-        self.settings |= {"source": self.state.get("input"), "target": self.state.get("output")}
+        names = {"source": self.state.get("input"), "target": self.state.get("output")}
+        self.settings |= {**names, "muted": self.state.get("muted"), "patient": True}
         self.restarts += 1
-        self.state = {}
+        self._log.close()
         self._start(self.settings)
+        self._wait(f"{why}; it was begun anew", OPEN_SECONDS)
 
     @property
     def pid(self) -> int:

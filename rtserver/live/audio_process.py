@@ -20,7 +20,8 @@ import time
 from typing import Any, TextIO
 
 from rtserver.errors import UserError
-from rtserver.live.player import Player, Settings
+from rtserver.live import devices
+from rtserver.live.player import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Player, Settings
 
 LOOK_SECONDS = 0.05
 TELL_SECONDS = 0.1
@@ -44,11 +45,13 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the other process says when
     teller = Teller(lines)
+    settings = Settings(**json.loads(sys.stdin.readline()))
     try:
-        player = Player(Settings(**json.loads(sys.stdin.readline())))
+        player = _wait_for_devices(settings, teller) if settings.patient else Player(settings)
     except UserError as error:
         teller.tell(**{"is": "over", "why": str(error), "code": error.exit_code})
         return
+    player.on_lost = lambda why: teller.tell(**{"is": "lost", "why": why})
     gc.collect()
     gc.freeze()
     teller.tell(**{"is": "open", **player.state()})
@@ -59,6 +62,21 @@ def main() -> None:
     finally:
         player.close()
     teller.tell(**{"is": "over", "why": None})
+
+
+def _wait_for_devices(settings: Settings, teller: Teller) -> Player:
+    """Try until it plays. Whoever waits ends this process if that takes too long."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return Player(settings)
+        except UserError as error:
+            teller.tell(**{"is": "waiting", "why": str(error)})
+        if os.getppid() == 1:  # nobody waits any more
+            raise SystemExit
+        time.sleep(pause)
+        pause = min(2.0 * pause, LONGEST_PAUSE_SECONDS)
+        devices.rescan()
 
 
 def _listen(player: Player, commands: queue.SimpleQueue[dict[str, Any] | None]) -> None:

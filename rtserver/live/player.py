@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ class Settings:
     margin: str | None = None
     exclusive: bool = False
     guard: bool = True
+    patient: bool = False  # wait for the devices if they aren't there
     muted: bool | None = None  # None: if microphone and loudspeakers are the built-in pair
     parameters: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -60,6 +62,7 @@ class Player:
         self.built_in_pair = devices.built_in_pair(self.source, self.target)
         self.muted = self.built_in_pair if settings.muted is None else settings.muted
         self.why_lost: str | None = None
+        self.on_lost: Callable[[str], None] = lambda why: None
         self.reopened = 0
         self._bridges: dict[str, Bridge] = {}
         self._model = settings.model or ""
@@ -69,6 +72,7 @@ class Player:
         self._totals: dict[str, int] = {}
         self._parameters = dict(settings.parameters)
         self.recorder: Recorder | None = None
+        self._takes_folder: str | None = None
         self.rate_hz = self._rate()
         self.block = settings.block
         self._drift_target = 0
@@ -269,6 +273,7 @@ class Player:
 
     def record(self, folder: str | None) -> None:
         """Begin a take in the folder, or end the one that runs."""
+        self._takes_folder = folder
         if self._path is not None:
             self._path.set_recording(folder is not None)
         if self.recorder is not None:
@@ -292,6 +297,10 @@ class Player:
             if why is None:
                 return
             self.why_lost = why
+            self.on_lost(why)  # first: closing what has died may hang
+            folder = self._takes_folder
+            self.record(None)
+            self._takes_folder = folder  # the next take begins when the device is back
             self._close_streams()
             self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
         if self._streams is None and time.monotonic() >= self._next_try:
@@ -332,6 +341,7 @@ class Player:
                 self._change_rate(rate)
             self.bridge.native.reset()
             self._open()
+            self.record(self._takes_folder)
         except (UserError, RuntimeError) as error:
             self.why_lost = str(error)
             self._next_try = time.monotonic() + self._pause
@@ -347,15 +357,8 @@ class Player:
             bridge.close()
         self._bridges.clear()
         self.rate_hz = rate_hz
-        if self.recorder is not None:
-            folder = self.recorder.folder
-            self.record(None)
-        else:
-            folder = None
         self._learn_habits()
         self._bridges[self._model] = self._connect(self._model, decoder)
-        if folder is not None:
-            self.record(str(folder))
 
     def _decoder_name(self) -> str | None:
         bridge = self._bridges.get(self._model)

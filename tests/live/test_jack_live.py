@@ -1,4 +1,5 @@
-"""`rtserver live` on a JACK server with a dummy card: the delay that it declares, MIDI from afar, a take."""
+"""`rtserver live` on a JACK server with a dummy card: the delay that it declares, MIDI from afar, a take; and the
+server's death and return at another rate."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def free_tcp_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_performance_on_jack(tmp_path: Path) -> None:
+def test_a_performance_with_an_accident(tmp_path: Path) -> None:
     import mido
     import mido.sockets
     import soundfile
@@ -51,7 +52,7 @@ def test_a_performance_on_jack(tmp_path: Path) -> None:
             ours = [port for port in jack.ports() if port.startswith("PortAudio")]
             source = next(port for port in ours if "in" in port.split(":")[1])
             target = next(port for port in ours if "out" in port.split(":")[1])
-            measured = jack.roundtrip(source, target, 4.0)
+            measured = jack.roundtrip(source, target, 2.5)
             assert measured == pytest.approx(declared, abs=1.0), (measured, declared, now["latency"])
             heard = performer.wait(lambda now: now["output_peak"] and now["output_peak"] > 1e-3, "sound")
             assert heard["howls"] == 0
@@ -65,7 +66,15 @@ def test_a_performance_on_jack(tmp_path: Path) -> None:
                 sender.send(mido.Message("control_change", control=123, value=0))
                 performer.wait(lambda now: "panic" in now["said"], "panic")
             performer.wait(lambda now: now["output_peak"] and now["output_peak"] > 1e-3, "sound after the panic")
-        take = next((tmp_path / "takes").iterdir())
+
+            jack.stop()
+            lost = performer.wait(lambda now: now["state"] != "playing", "the loss is noticed", 15.0)
+            assert lost["why"] and lost["server"] == "alive"
+            jack = Jack(tmp_path, 44100, PERIOD, {})
+            back = performer.wait(lambda now: now["state"] == "playing", "back", 60.0)
+            assert back["rate_hz"] == 44100 and back["parameters"]["mix"] == 0.0
+            performer.wait(lambda now: now["blocks"] > back["blocks"] + 100, "it plays")
+        take = min((tmp_path / "takes").iterdir())
         dry, rate = soundfile.read(take / "dry.wav", dtype="float32")
         wet, _ = soundfile.read(take / "wet.wav", dtype="float32")
         told = json.loads((take / "take.json").read_text())
