@@ -77,7 +77,7 @@ def live(
     ] = None,
     precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
     seconds: Annotated[Optional[float], typer.Option(min=0.0, help="Stop after so long.")] = None,  # noqa: UP045
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a second instead of the screen.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Two JSON objects a second instead of the screen.")] = False,
 ) -> None:
     """Sing, whistle or play into a microphone and hear an instrument in your headphones, now."""
     from rtserver.live.performance import LiveOptions, perform

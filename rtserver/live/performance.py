@@ -21,7 +21,7 @@ from rtserver.live.keys import Keys
 
 DEFAULT_PORT = 9000
 SCREEN_SECONDS = 0.1
-LINE_SECONDS, JSON_SECONDS = 5.0, 1.0
+LINE_SECONDS, JSON_SECONDS = 5.0, 0.5
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class Player:
         self._parameters = dict(settings.parameters)
         self.recorder: Recorder | None = None
         self._takes_folder: str | None = None
+        self._wish: tuple[str, str | None] | None = None
         self.rate_hz = self._rate()
         self.block = settings.block
         self._drift_target = 0
@@ -254,6 +255,7 @@ class Player:
 
     def play(self, model: str, decoder: str | None) -> None:
         """Go over to another instrument, without a gap."""
+        self._wish = None
         if model == self._model:
             if decoder:
                 self.bridge.set("decoder", decoder)
@@ -264,7 +266,8 @@ class Player:
             coming.set("decoder", decoder)
         if self._path is not None:
             if not self._path.settled:
-                raise UserError("the instrument before is still being taken over; once more in a moment")
+                self._wish = (model, decoder)  # the change before isn't through yet: the newest wish comes next
+                return
             coming.native.reset()  # what it last heard is long gone
             if not coming.native.wait_ready(2000):
                 raise UserError(f"the server does not answer for {model}")
@@ -291,7 +294,8 @@ class Player:
         if self._path is not None:
             if self.recorder is not None:
                 self.recorder.drain(self._path)
-            _ = self._path.settled  # gives the session that was left back
+            if self._path.settled and self._wish is not None:  # asking also gives the session that was left back
+                self.play(*self._wish)
             self._mind_the_gaps()
             why = self._why_stopped()
             if why is None:

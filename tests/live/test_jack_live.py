@@ -7,12 +7,17 @@ import json
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from rtserver.live.controls import Controls, Instrument
+from rtserver.midi.player import MidiPlayer
+from rtserver.midi.ports import VIRTUAL_NAME
 from tests.hosts.jack import Jack
 from tests.live.performer import Performer
+from tests.server.harness import eventually
 
 PROGRAMS = ("jackd", "jack_iodelay", "jack_connect", "jack_lsp")
 RATE, PERIOD = 48000, 256
@@ -82,4 +87,38 @@ def test_a_performance_with_an_accident(tmp_path: Path) -> None:
         start = int(np.flatnonzero(np.abs(dry) > 1e-4)[0]) + RATE // 2
         assert np.array_equal(wet[start + declared : start + declared + RATE, 0], dry[start : start + RATE])
     finally:
+        jack.stop()
+
+
+def test_a_virtual_midi_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of JACK, which needs no sequencer in the kernel: a program change arrives and plays the second instrument."""
+    import mido
+
+    pytest.importorskip("rtmidi")
+    told: list[str] = []
+
+    class Audio:
+        state: dict[str, Any] = {}  # noqa: RUF012
+        settings: dict[str, Any] = {}  # noqa: RUF012
+
+        def do(self, what: str, **how: Any) -> None:
+            told.append(f"{what} {how}")
+
+    controls = Controls(Audio(), [Instrument("a", "piano"), Instrument("a", "violin")], 0, "takes")  # type: ignore[arg-type]
+    jack = Jack(tmp_path, RATE, PERIOD, {})
+    before = mido.backend
+    try:
+        for name in ("JACK_DEFAULT_SERVER", "JACK_NO_AUDIO_RESERVATION"):
+            monkeypatch.setenv(name, jack.environment[name])
+        monkeypatch.setenv("RTSERVER_CONFIG", str(tmp_path))
+        mido.set_backend("mido.backends.rtmidi/UNIX_JACK")
+        with MidiPlayer("virtual", None, controls):
+            ours = [name for name in mido.get_output_names() if VIRTUAL_NAME in name]
+            with mido.open_output(ours[0]) as sender:
+                sender.send(mido.Message("program_change", program=1))
+                sender.send(mido.Message("reset"))
+                eventually(lambda: len(told) == 2, "two messages")
+        assert told == ["play {'model': 'a', 'decoder': 'violin'}", "panic {}"]
+    finally:
+        mido.set_backend(before)
         jack.stop()

@@ -68,10 +68,11 @@ def test_ten_minutes_on_stage(stage: pulse.Pulse, tmp_path: Path) -> None:
         time.sleep(seconds)
         for model, performer in performers.items():
             report[model] = told(performer.now, began[model])
+        heard = {model: np.fromfile(recordings[name], "<f4") for model, name in MODELS.items()}
     report["load_average_after"] = os.getloadavg()
-    for model, headphones in MODELS.items():
-        heard = np.fromfile(recordings[headphones], "<f4")[-round(seconds * pulse.RATE_HZ) :]
-        second = heard[: len(heard) // pulse.RATE_HZ * pulse.RATE_HZ].reshape(-1, pulse.RATE_HZ)
+    for model, recorded in heard.items():
+        last = recorded[-round(seconds * pulse.RATE_HZ) :]
+        second = last[: len(last) // pulse.RATE_HZ * pulse.RATE_HZ].reshape(-1, pulse.RATE_HZ)
         report[model]["seconds_recorded"] = len(second)
         report[model]["seconds_silent"] = int((np.abs(second).max(axis=1) < 1e-3).sum())
     print(json.dumps(report, indent=2))
