@@ -22,13 +22,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from training.corpus import recordings, report, storage
 from training.corpus.performance import Reel
-from training.corpus.plan import Item, PlannedReel, plan
+from training.corpus.plan import UNSEEN, Item, PlannedReel, plan
 from training.corpus.settings import CorpusSettings
 from training.corpus.synthesis import render
 from training.settings import Settings
 
-# Seconds of audio a core renders in a second, measured with FluidR3_GM on one core of a Zen 4 server: 40 to 60.
-TIMES_REALTIME = 50.0
+# Seconds of audio that a second of processor time renders, measured over six hours of classical.toml on a Zen 4 core.
+TIMES_REALTIME = 85.0
 
 
 def make_item(folder: Path, reel: Reel, item: Item) -> float:
@@ -87,6 +87,9 @@ def _run(
     seconds = sum(_seconds(p) for p, _ in pending)
     items = sum(len(p.items) for p in planned)
     minutes = seconds / TIMES_REALTIME / workers / 60
+    if fonts := sorted({item.soundfont.name for p in planned for item in p.items if item.soundfont}):
+        there = any(p.reel.split == UNSEEN for p in planned)
+        print(f"soundfonts: {', '.join(fonts)}" + ("" if there else "; none kept for testing, so no split `unseen`"))
     print(
         f"{folder}: {items} items, {items - len(pending)} of them there already; {seconds / 3600:.1f} h to render,"
         f" about {minutes:.0f} min with {workers} workers",
@@ -130,7 +133,7 @@ def main() -> None:
     folder = build(Settings.read(arguments.config).corpus, arguments.workers, arguments.output, arguments.plan)
     print(report.table(folder, arguments.plan))
     if arguments.picture:
-        report.picture(folder, arguments.picture)
+        report.picture(folder, arguments.picture, arguments.plan)
     print(folder)
 
 

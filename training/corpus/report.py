@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def summarise(folder: Path, planned: bool = False) -> dict[str, dict[str, Any]]:
     seen = set()
     for record in _promised(index) if planned else storage.read_records(folder):
         timbres[record["timbre"]][record["split"]] += record["seconds"]
-        if record["reel"] in seen:
+        if record["reel"] in seen or record["split"] == "unseen":  # which is the music of test once more
             continue
         seen.add(record["reel"])
         home = homes[record["home"]]
@@ -57,14 +56,14 @@ def table(folder: Path, planned: bool = False) -> str:
     return "\n".join(lines)
 
 
-def picture(folder: Path, out: Path) -> None:
+def picture(folder: Path, out: Path, planned: bool = False) -> None:
     """Hours a timbre and split; hours of music a home; pitches; and ten seconds of one reel in its timbres."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found = summarise(folder)
+    found = summarise(folder, planned)
     figure, axes = pyplot.subplots(2, 2, figsize=(13, 8), constrained_layout=True)
     for axis, rows, title in (
         (axes[0, 0], {k: v["seconds"] for k, v in found["homes"].items()}, "unique music, h"),
@@ -75,7 +74,7 @@ def picture(folder: Path, out: Path) -> None:
             hours = np.array([seconds[split] / 3600 for seconds in rows.values()])
             axis.barh(list(rows), hours, left=left, label=split)
             left += hours
-        axis.invert_yaxis(), axis.set_title(title), axis.legend()
+        axis.invert_yaxis(), axis.set_title(title), axis.legend(loc="lower right")
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(128))
     for reel in storage.read_index(folder):
         path = storage.roll_path(folder, reel["name"])
@@ -91,11 +90,11 @@ def picture(folder: Path, out: Path) -> None:
 
 def _spectrograms(folder: Path, axis: Any) -> None:
     """Ten seconds of the first reel with the most timbres, one timbre above the other, to 4 kHz each."""
-    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     by_reel: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        by_reel[row["reel"]].append(row["timbre"])
+    for record in storage.read_records(folder):
+        by_reel[record["reel"]].append(record["timbre"])
+    if not by_reel:
+        return
     reel = max(by_reel, key=lambda name: len(by_reel[name]))
     names = by_reel[reel][:6]
     stacked = []
