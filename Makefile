@@ -58,7 +58,7 @@ soak: setup  ## MINUTES=10 of the instrument, minute by minute beside identity16
 	@$(BIN)/rtserver bench stream --model piano.pt --alternate-with identity16k --seconds $$(( 60 * $(MINUTES) ))
 
 dashboard-soak: setup  ## the dashboard open for MINUTES=10, and pages that come and go: nothing may grow
-	@RTSERVER_DASHBOARD_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/dashboard/test_soak.py -rs
+	@RTSERVER_DASHBOARD_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/dashboard/test_soak.py -rs -s
 
 format: setup  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/clang-format -i $(CPP)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 16
+MOST_KNOCKING = 4  # connections of one address that have not shown that they know the key
 MESSAGE_BYTES_MAX = 32768
 KEY_SECONDS = 60.0  # for a person to type the key
 WRONG_KEY_SECONDS = 1.0  # an answer to a wrong key takes so long
@@ -73,7 +76,7 @@ class Live:
         self._commands = Commands(server)
         self._feed = Feed(server)
         self._pages: set[Page] = set()
-        self._connections = 0
+        self._knocking: Counter[str | None] = Counter()
         self._feeding: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -90,20 +93,27 @@ class Live:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if not same_origin(request.headers.get("Origin"), request.host):
             raise web.HTTPForbidden(text="asked for by a page from elsewhere\n")
-        if self._connections >= MOST_PAGES:
+        if len(self._pages) >= MOST_PAGES:
             raise web.HTTPServiceUnavailable(text=f"{MOST_PAGES} pages are open, the most there can be\n")
+        peer = request.remote
+        if self._knocking[peer] >= MOST_KNOCKING:
+            raise web.HTTPTooManyRequests(text="others from there have still to give the key\n")
         socket = web.WebSocketResponse(
             max_msg_size=MESSAGE_BYTES_MAX, heartbeat=15.0, compress=False, timeout=2.0, autoping=True
         )
-        self._connections += 1
         try:
             await socket.prepare(request)
-            if await self._admitted(socket):
+            self._knocking[peer] += 1
+            try:
+                admitted = await self._admitted(socket)
+            finally:
+                self._knocking[peer] -= 1
+                self._knocking += Counter()  # forgets who is at 0
+            if admitted:
                 await self._serve(Page(socket))
         except ConnectionError:
             pass
         finally:
-            self._connections -= 1
             with contextlib.suppress(ConnectionError):
                 await socket.close()
         return socket
@@ -196,6 +206,7 @@ class Live:
                 other.show(json.dumps({"presets": answer["presets"]}))
 
     async def _feed_pages(self) -> None:
+        await asyncio.to_thread(importlib.import_module, "rtserver.dashboard.meters")  # numpy takes a while
         turn = 0
         due = time.monotonic()
         while self._pages:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -77,6 +79,17 @@ def test_a_browser_gets_the_page_and_a_program_gets_oscquery(server: ServerProce
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "rt" in json.loads(get(server.port, "/")[2])["CONTENTS"]
     assert get(server.port, "/dashboard/app.js")[1]["Content-Type"].startswith("text/javascript")
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(server: ServerProcess) -> None:
+    folder = Path(access.__file__).parent / "static"
+    names = [path.name for path in folder.iterdir()]
+    assert {"index.html", "style.css", "app.js"} <= set(names)
+    for name in names:
+        status, headers, body = get(server.port, f"/dashboard/{name}")
+        assert status == 200 and "default-src 'self'" in headers["Content-Security-Policy"]
+        outside = [url for url in re.findall(rb"https?://[^\s\"'<>`)]+", body) if url != b"http://www.w3.org/2000/svg"]
+        assert outside == [], name
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,15 @@ def test_with_a_key_nobody_sees_anything_without_it(keyed: ServerProcess) -> Non
         return await asyncio.gather(*map(knock, ('{"answer":"wrong"}', '{"do":"panic"}', "[]", "{")))
 
     assert asyncio.run(knock_all()) == [(["challenge"], 4401)] * 4
+
+    async def crowd() -> int:
+        async with aiohttp.ClientSession() as client:
+            knocking = [await client.ws_connect(f"http://127.0.0.1:{server.port}/live") for _ in range(4)]
+            status = await refused(server.port)
+            for socket in knocking:
+                await socket.close()
+            return status
+
     assert with_page(server.port, lambda page: page.next("status"), key=KEY.encode())["sealed"]
     assert with_page(server.port, lambda page: page.next("status"), key=KEY.encode(), host="127.0.0.2")["sealed"]
     assert get(server.port, "/dashboard", Host=f"192.168.1.5:{server.port}")[0] == 200
@@ -168,3 +190,4 @@ def test_with_a_key_nobody_sees_anything_without_it(keyed: ServerProcess) -> Non
         assert get(server.port, path, Host=f"192.168.1.5:{server.port}")[0] == 403
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.2:{server.port}/status", timeout=5)
+    assert asyncio.run(crowd()) == 429

@@ -54,8 +54,10 @@ def test_pages_that_come_and_go_leave_nothing_in_the_server(server: ServerProces
 
         visits(max(2.0, 6.0 * MINUTES))  # numpy, caches, buffers: then it has settled
         before_mb, before_files = resident_mb(server.pid), open_files(server.pid)
-        assert visits(30.0 * MINUTES) >= 3
-        assert resident_mb(server.pid) - before_mb < SERVER_GROWTH_MB
+        count = visits(30.0 * MINUTES)
+        grown_mb = resident_mb(server.pid) - before_mb
+        print(f"{count} visits: the control process grew from {before_mb:.1f} MB by {grown_mb:.2f} MB")
+        assert count >= 3 and grown_mb < SERVER_GROWTH_MB
         eventually(lambda: open_files(server.pid) <= before_files, "sockets are closed")
 
 
@@ -75,5 +77,8 @@ def test_a_page_that_stays_open_does_not_grow(server: ServerProcess, browser: Br
         heap_mb, nodes, listeners = measured()
         time.sleep(27.0 * MINUTES)
         later_mb, later_nodes, later_listeners = measured()
+        print(
+            f"the page grew from {heap_mb:.1f} MB by {later_mb - heap_mb:.2f} MB, {nodes} nodes by {later_nodes - nodes}"
+        )
         assert later_mb - heap_mb < PAGE_GROWTH_MB
         assert later_nodes <= nodes + 50 and later_listeners <= listeners + 5

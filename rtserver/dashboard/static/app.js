@@ -198,7 +198,7 @@ node("wet").addEventListener("click", () => bypass(false));
 node("dry").addEventListener("click", () => bypass(true));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || node("key-dialog").open) return;
-  if (event.key === "Escape") panic({});
+  if (event.key === "Escape" && !event.target.matches("select")) panic({}); // which closes a list
   else if (event.key === "b" && !event.target.matches("input:not([type=radio]), select")) {
     bypass(node("dry").getAttribute("aria-pressed") !== "true");
   }
