@@ -4,10 +4,16 @@
 
 #include <cstdint>
 
+#if defined(__CUDACC__)
+#define RTENGINE_SHARED __host__ __device__
+#else
+#define RTENGINE_SHARED
+#endif
+
 namespace rtengine {
 
 // The first of the four words for a 64-bit counter (upper half of the 128-bit counter zero) under a 64-bit key.
-inline std::uint32_t philox(std::uint64_t key, std::uint64_t counter) noexcept {
+RTENGINE_SHARED inline std::uint32_t philox(std::uint64_t key, std::uint64_t counter) noexcept {
   std::uint32_t c0 = static_cast<std::uint32_t>(counter), c1 = static_cast<std::uint32_t>(counter >> 32), c2 = 0,
                 c3 = 0;
   std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
@@ -24,7 +30,7 @@ inline std::uint32_t philox(std::uint64_t key, std::uint64_t counter) noexcept {
 }
 
 // Uniform on the multiples of 2^-24 in [0, 1).
-inline float uniform(std::uint64_t seed, std::uint64_t sample) noexcept {
+RTENGINE_SHARED inline float uniform(std::uint64_t seed, std::uint64_t sample) noexcept {
   return static_cast<float>(philox(seed, sample) >> 8) * 0x1p-24f;
 }
 
