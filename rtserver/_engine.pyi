@@ -83,6 +83,70 @@ def generate_together(slots: list[Slot], latents: NDArray[np.float32]) -> NDArra
     N from 1 to MOST_TOGETHER. The bits are those of N calls of Slot.generate.
     """
 
+# GPU (csrc/cuda). Without CUDA in the build there are CUDA_ARCHITECTURES (empty) and cuda_devices (0) alone.
+
+CUDA_ARCHITECTURES: str  # that the module was built for, as CMake names them
+
+def cuda_devices() -> int:
+    """GPUs that there are; 0 without a driver."""
+
+class CudaDecoder:
+    """As Decoder, on a GPU. precision: fp16, bf16, fp32 or int8 (weights alone; needs no calibration).
+
+    team_blocks: blocks that compute a sample together, a power of two up to 16; 0: as the network and the GPU suggest.
+    Raises ValueError for weights or a precision that can't be, RuntimeError where the GPU can't run it.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        weights: dict[str, NDArray[np.float32]],
+        *,
+        precision: str = "fp16",
+        device: int = 0,
+        team_blocks: int = 0,
+    ) -> None: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def device_name(self) -> str: ...
+    @property
+    def most_together(self) -> int:
+        """Slots in one launch."""
+
+    @property
+    def failed(self) -> bool:
+        """The device failed, for good; slots give silence."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def residual_channels(self) -> int: ...
+    @property
+    def skip_channels(self) -> int: ...
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def hop_samples(self) -> int: ...
+    @property
+    def weight_bytes_per_sample(self) -> int: ...
+    @property
+    def slot_bytes(self) -> int: ...
+    def open_slot(self, seed: int = 0, temperature: float = 1.0) -> CudaSlot: ...
+    def logits(self, latents: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+class CudaSlot:
+    """As Slot, on a GPU."""
+
+    temperature: float
+    @property
+    def position(self) -> int: ...
+    def reset(self, seed: int) -> None: ...
+    def generate(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+
+def cuda_generate_together(slots: list[CudaSlot], latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """As generate_together, for any number of slots; beyond `most_together` they take several launches."""
+
 # Threads (csrc/stream/audio_thread.h)
 
 def plan_threads(*, highest_priority: int = 99, decoder_cores: list[int] = ..., other_cores: list[int] = ...) -> None:
@@ -196,7 +260,12 @@ class Renderer:
     """Latents to host frames, synchronously. voice None: the latent is the hop of audio (identity16k)."""
 
     def __init__(
-        self, rate_hz: int, hop_samples: int, voice: Decoder | None, seed: int = 0, temperature: float = 1.0
+        self,
+        rate_hz: int,
+        hop_samples: int,
+        voice: Decoder | CudaDecoder | None,
+        seed: int = 0,
+        temperature: float = 1.0,
     ) -> None: ...
     def push(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:
         """The next hop; gives the frames that became ready, frame 0 being aligned with input frame 0."""
@@ -279,7 +348,7 @@ class Worker:
         hop_samples: int = 160,
         lookahead_samples: int = 0,
         encoding: str = "mu_law_rounded",
-        voices: list[Decoder] = ...,
+        voices: list[Decoder] | list[CudaDecoder] = ...,
         seed: int = 0,
         render_thread: int = -1,
     ) -> None:

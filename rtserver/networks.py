@@ -23,6 +23,29 @@ def decoder(model: Model, name: str, precision: str) -> _engine.Decoder:
     return precisions.decoder(model.decoder_config(name), model.decoders[name], resolved, ranges, codes)
 
 
+def decoder_on(model: Model, name: str, precision: str, device: str) -> tuple[Any, str]:
+    """The decoder of that name on "cpu" or "cuda:N", and why it is on the CPU although a GPU was asked for, else "".
+
+    precision: as `rtserver.precision.check` gives it. ValueError from the engine.
+    """
+    if device == "cpu":
+        return decoder(model, name, precision), ""
+    found, reason = _on_gpu(model, name, precision, int(device.partition(":")[2] or 0))
+    return (found, "") if found is not None else (decoder(model, name, precision), reason)
+
+
+def _on_gpu(model: Model, name: str, precision: str, index: int) -> tuple[Any, str]:
+    from rtserver import _engine
+
+    if not _engine.CUDA_ARCHITECTURES:
+        return None, "this build has no CUDA (there was no nvcc when it was made)"
+    try:
+        config, weights = model.decoder_config(name), model.decoders[name]
+        return _engine.CudaDecoder(config, weights, precision=precisions.on_gpu(precision), device=index), ""
+    except RuntimeError as error:
+        return None, str(error)
+
+
 def encoder(model: Model, device: str = "cpu", precision: str = "fp32") -> Any:
     """The encoder, whose `fork()` opens a stream of hops. precision: as `rtserver.precision.check` gives it."""
     from rtserver.encoder import open_encoder

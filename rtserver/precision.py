@@ -63,6 +63,11 @@ def int8_bytes(config: DecoderConfig) -> int:
     return len(config.dilations) * (4 * r * r + r * r + s * r) + s * s + config.classes * s
 
 
+def on_gpu(precision: str) -> str:
+    """What a GPU's decoder runs in, for a precision as `check` gives it: it has no 4 bits, and weights alone have 8."""
+    return {"auto": "fp16", "int4": "int8"}.get(precision, precision)
+
+
 def of_encoder(precision: str) -> str:
     """What the encoder runs in, for a precision that `resolve` gave: it has no 4 bits."""
     return "int8" if precision == "int4" else precision

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "stream/intake.h"
-#include "stream/model_voice.h"
 
 namespace py = pybind11;
 
@@ -31,18 +30,4 @@ inline rtstream::Encoding encoding_of(const std::string& name) {
   if (name == "mu_law_published") return rtstream::Encoding::kMuLawPublished;
   if (name == "linear") return rtstream::Encoding::kLinear;
   throw py::value_error("encoding: expected mu_law_rounded, mu_law_published or linear, found " + name);
-}
-
-// One voice a decoder; throws ValueError for a missing one or another hop.
-inline std::vector<std::unique_ptr<rtstream::Voice>> voices_of(
-    const std::vector<std::shared_ptr<rtengine::Decoder>>& decoders, int hop_samples) {
-  std::vector<std::unique_ptr<rtstream::Voice>> voices;
-  for (const auto& decoder : decoders) {
-    if (!decoder) throw py::value_error("voices: expected decoders, found none");
-    if (decoder->config().hop_samples != hop_samples)
-      throw py::value_error("voices: expected a hop of " + std::to_string(hop_samples) + " samples, found " +
-                            std::to_string(decoder->config().hop_samples));
-    voices.push_back(std::make_unique<rtstream::ModelVoice>(decoder));
-  }
-  return voices;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+void bind_cuda(pybind11::module_& m);
 void bind_encoder(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_live(pybind11::module_& m);

@@ -13,16 +13,15 @@
 #include "cpu/decoder.h"
 #include "cpu/philox.h"
 #include "cpu/roofline.h"
+#include "decoder_arguments.h"
 #include "require.h"
 
 namespace py = pybind11;
 
-namespace {
-
 using rtengine::Decoder;
 using rtengine::DecoderConfig;
 
-DecoderConfig read_config(const py::dict& values) {
+DecoderConfig read_decoder_config(const py::dict& values) {
   DecoderConfig config;
   const std::vector<std::pair<const char*, int*>> fields = {
       {"blocks", &config.blocks},
@@ -60,6 +59,8 @@ DecoderConfig read_config(const py::dict& values) {
   return config;
 }
 
+namespace {
+
 // Array [layers, ...] `name` of the codes of a decoder.
 template <class T>
 std::vector<T> code_array(const py::dict& codes, const char* name, int dimensions, const char* expected) {
@@ -82,7 +83,7 @@ rtengine::Codes read_codes(const py::dict& codes) {
 std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& weights, const std::string& isa,
                                       const std::string& precision, const py::object& calibration,
                                       const std::optional<py::dict>& codes) {
-  const DecoderConfig checked = read_config(config);
+  const DecoderConfig checked = read_decoder_config(config);
   std::vector<float> ranges;
   if (!calibration.is_none()) {
     const py::array array = require<float>("calibration", calibration, 2, "float32 [layers, R]");
@@ -92,18 +93,11 @@ std::shared_ptr<Decoder> make_decoder(const py::dict& config, const py::dict& we
     const float* data = static_cast<const float*>(array.data());
     ranges.assign(data, data + array.size());
   }
-  rtengine::TensorViews tensors;
-  std::vector<py::array> keep_alive;
-  for (const auto& [key, value] : weights) {
-    const std::string name = py::str(key).cast<std::string>();
-    py::array array = require<float>("decoder weights: " + name, value, -1, "float32 values");
-    tensors[name] = {{array.shape(), array.shape() + array.ndim()}, static_cast<const float*>(array.data())};
-    keep_alive.push_back(std::move(array));
-  }
+  const DecoderTensors tensors(weights);
   std::optional<rtengine::Codes> read;
   if (codes) read = read_codes(*codes);
   py::gil_scoped_release release;
-  return std::make_shared<Decoder>(checked, tensors, isa, precision, ranges, read ? &*read : nullptr);
+  return std::make_shared<Decoder>(checked, tensors.views, isa, precision, ranges, read ? &*read : nullptr);
 }
 
 // latents [H, L]; gives H.

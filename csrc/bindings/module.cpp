@@ -4,6 +4,7 @@
 PYBIND11_MODULE(_engine, m) {
   m.doc() = "WaveNet engine and real-time stream of rtserver";
   bind_engine(m);
+  bind_cuda(m);
   bind_encoder(m);
   bind_stages(m);
   bind_stream(m);

@@ -9,6 +9,7 @@
 #include "bindings.h"
 #include "stream/renderer.h"
 #include "stream/resampler.h"
+#include "voices.h"
 
 using namespace rtstream;
 
@@ -87,8 +88,8 @@ class PyIntake {
 
 class PyRenderer {
  public:
-  PyRenderer(int rate_hz, int hop_samples, std::shared_ptr<rtengine::Decoder> voice, uint64_t seed, float temperature)
-      : renderer_(rate_hz, hop_samples, make_voices(std::move(voice), hop_samples)) {
+  PyRenderer(int rate_hz, int hop_samples, const py::object& voice, uint64_t seed, float temperature)
+      : renderer_(rate_hz, hop_samples, make_voices(voice, hop_samples)) {
     renderer_.reset(seed);
     renderer_.set_temperature(temperature);
     chunk_.resize(static_cast<size_t>(std::max(renderer_.max_chunk_frames(), renderer_.max_flush_frames())));
@@ -114,8 +115,8 @@ class PyRenderer {
   void set_temperature(float t) { renderer_.set_temperature(t); }
 
  private:
-  static std::vector<std::unique_ptr<Voice>> make_voices(std::shared_ptr<rtengine::Decoder> voice, int hop_samples) {
-    if (voice) return voices_of({std::move(voice)}, hop_samples);
+  static std::vector<std::unique_ptr<Voice>> make_voices(const py::object& voice, int hop_samples) {
+    if (!voice.is_none()) return voices_of(voice_makers({voice}, hop_samples));
     std::vector<std::unique_ptr<Voice>> voices;
     voices.push_back(std::make_unique<IdentityVoice>(hop_samples));
     return voices;
@@ -161,8 +162,8 @@ void bind_stages(py::module_& m) {
       .def("finish", &PyIntake::finish, py::arg("lookahead_samples") = 0);
 
   py::class_<PyRenderer>(m, "Renderer")
-      .def(py::init<int, int, std::shared_ptr<rtengine::Decoder>, uint64_t, float>(), py::arg("rate_hz"),
-           py::arg("hop_samples"), py::arg("voice").none(true), py::arg("seed") = 0, py::arg("temperature") = 1.0f)
+      .def(py::init<int, int, const py::object&, uint64_t, float>(), py::arg("rate_hz"), py::arg("hop_samples"),
+           py::arg("voice").none(true), py::arg("seed") = 0, py::arg("temperature") = 1.0f)
       .def("push", &PyRenderer::push, py::arg("latent"))
       .def("flush", &PyRenderer::flush)
       .def("reset", &PyRenderer::reset, py::arg("seed"))

@@ -18,6 +18,7 @@
 #include "rtbridge/segment.h"
 #include "stream/block_driver.h"
 #include "stream/worker.h"
+#include "voices.h"
 
 using namespace rtstream;
 using rtbridge::Bridge;
@@ -161,7 +162,7 @@ py::dict causes_dict(const uint64_t* counts) {
 
 void open_session(Worker& worker, int session, std::shared_ptr<Segment> segment, const std::string& kind,
                   int hop_samples, int lookahead_samples, const std::string& encoding,
-                  const std::vector<std::shared_ptr<rtengine::Decoder>>& voices, uint64_t seed, int render_thread) {
+                  const std::vector<py::object>& voices, uint64_t seed, int render_thread) {
   SessionConfig config;
   config.id = session;
   if (kind == "loopback")
@@ -177,8 +178,9 @@ void open_session(Worker& worker, int session, std::shared_ptr<Segment> segment,
   config.encoding = encoding_of(encoding);
   config.seed = seed;
   config.render_thread = render_thread;
+  const auto makers = config.kind == Kind::kModel ? voice_makers(voices, hop_samples) : std::vector<VoiceMaker>{};
   py::gil_scoped_release release;
-  auto made = config.kind == Kind::kModel ? voices_of(voices, hop_samples) : std::vector<std::unique_ptr<Voice>>{};
+  auto made = voices_of(makers);
   worker.open_session(config, std::move(segment), std::move(made));
 }
 
@@ -436,7 +438,7 @@ void bind_stream(py::module_& m) {
       .def_property_readonly("realtime_granted", &Worker::realtime_granted)
       .def("open_session", &open_session, py::arg("session"), py::arg("segment"), py::arg("kind"),
            py::arg("hop_samples") = 160, py::arg("lookahead_samples") = 0, py::arg("encoding") = "mu_law_rounded",
-           py::arg("voices") = std::vector<std::shared_ptr<rtengine::Decoder>>{}, py::arg("seed") = 0,
+           py::arg("voices") = std::vector<py::object>{}, py::arg("seed") = 0,
            py::arg("render_thread") = -1)
       .def("wait_hop", &wait_hop, py::arg("timeout_ms"))
       .def("push_latent", &push_latent, py::arg("session"), py::arg("epoch"), py::arg("latent"))

@@ -43,7 +43,8 @@ class CudaDecoder {
   int resident_records() const noexcept { return resident_; }  // of each warp's, in a launch of one slot a team
   std::int64_t weight_bytes() const noexcept { return weight_bytes_; }
   std::int64_t slot_bytes() const noexcept;
-  int most_together() const noexcept { return most_teams_ * kMostTeamSlots; }  // slots in one launch
+  bool failed() const noexcept { return *static_cast<volatile int*>(failed_) != 0; }  // for good
+  int most_together() const noexcept { return most_teams_ * kMostTeamSlots; }         // slots in one launch
 
   // [any thread] Logits [samples, 256] as rtengine::Decoder::logits. Throws DeviceError.
   void logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out);

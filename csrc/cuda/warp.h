@@ -25,6 +25,7 @@ struct Warp {
   RTCUDA_DEVICE void team_barrier() const {
 #if __CUDA_ARCH__ >= 900
     if (clustered) {
+      __syncwarp();  // .aligned: the lanes come together
       asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
       asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
       return;

@@ -123,13 +123,16 @@ void Ensemble::gather() noexcept {
 void Ensemble::generate() noexcept {
   VoiceChunk together[Voice::kMostTogether];
   Player* whose[Voice::kMostTogether];
-  int count = 0;
+  int count = 0, most = Voice::kMostTogether;
   const void* company = nullptr;
-  for (int i = 0; i < ready_count_ && count < Voice::kMostTogether; ++i) {
+  for (int i = 0; i < ready_count_ && count < most; ++i) {
     for (VoiceChunk& chunk : ready_[i]->chunk().voices) {
-      if (!chunk.voice || count == Voice::kMostTogether) continue;
+      if (!chunk.voice || count == most) continue;
       if (count > 0 && (!company || chunk.voice->company() != company || chunk.count != together[0].count)) continue;
-      if (count == 0) company = chunk.voice->company();
+      if (count == 0) {
+        company = chunk.voice->company();
+        most = chunk.voice->most_together();
+      }
       whose[count] = ready_[i];
       together[count++] = chunk;
       chunk.voice = nullptr;

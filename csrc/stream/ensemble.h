@@ -1,5 +1,6 @@
-// One thread a decoder core that renders all the sessions placed there: at each step the chunks of up to kMostTogether
-// sessions that play the same decoder are generated together, so that its weights are read once for all of them.
+// One thread a decoder core that renders all the sessions placed there: at each step the chunks of up to
+// most_together() sessions that play the same decoder are generated together, so that its weights are read once for all
+// of them.
 //
 // A thread a session could not do that. On one core only one of them runs at a time, so none ever meets another; and
 // to make them meet would cost two context switches a chunk. Here nothing is handed over: a session whose latent

@@ -9,7 +9,7 @@
 namespace rtstream {
 
 static_assert(kChunkSamples == rtengine::kChunkSamples);
-static_assert(Voice::kMostTogether == rtengine::kMostTogether);
+static_assert(Voice::kMostTogether >= rtengine::kMostTogether);
 
 class ModelVoice final : public Voice {
  public:
@@ -27,10 +27,11 @@ class ModelVoice final : public Voice {
     for (int i = 0; i < count; ++i) samples[i] = mu_law_.decode(codes[i]);
   }
   const void* company() const noexcept override { return &slot_.decoder(); }
+  int most_together() const noexcept override { return rtengine::kMostTogether; }
   void generate_together(const VoiceChunk* chunks, int count) noexcept override {
-    uint8_t codes[kMostTogether][kChunkSamples];
-    uint8_t* rows[kMostTogether];
-    rtengine::Slot* slots[kMostTogether];
+    uint8_t codes[rtengine::kMostTogether][kChunkSamples];
+    uint8_t* rows[rtengine::kMostTogether];
+    rtengine::Slot* slots[rtengine::kMostTogether];
     for (int i = 0; i < count; ++i) {
       rows[i] = codes[i];
       slots[i] = &static_cast<ModelVoice*>(chunks[i].voice)->slot_;  // the same decoder: a ModelVoice like this one

@@ -19,7 +19,7 @@ struct VoiceChunk {
 
 class Voice {
  public:
-  static constexpr int kMostTogether = 8;
+  static constexpr int kMostTogether = 64;  // that any voice can be generated with
 
   virtual ~Voice() = default;
   virtual int latent_size() const noexcept = 0;
@@ -30,7 +30,8 @@ class Voice {
 
   // What voices must have in common to be generated together; null: this one has no company.
   virtual const void* company() const noexcept { return nullptr; }
-  // [render thread] Chunks of equally many samples, of different voices of this one's company, at most kMostTogether:
+  virtual int most_together() const noexcept { return 8; }  // at most kMostTogether
+  // [render thread] Chunks of equally many samples, of different voices of this one's company, at most most_together():
   // the same bits as generate() of one after the other, in less time.
   virtual void generate_together(const VoiceChunk* chunks, int count) noexcept {
     for (int i = 0; i < count; ++i) chunks[i].voice->generate(chunks[i].samples, chunks[i].count);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import socket
 import sys
 from dataclasses import replace
@@ -81,11 +82,11 @@ def register(app: typer.Typer) -> None:
             raise UserError(f"--margin: {error}") from None
         if admit not in ADMIT:
             raise UserError(f"--admit: expected {' or '.join(ADMIT)}, found {admit}")
-        if device not in ("auto", "cpu"):
-            raise UserError(f"--device {device}: this build runs on the CPU; leave --device out")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", device):
+            raise UserError(f"--device {device}: choose auto, cpu or cuda:N")
         if announce and importlib.util.find_spec("zeroconf") is None:
             raise UserError("--announce needs the package zeroconf: pip install 'rtserver[announce]'")
-        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, admit, announce, quiet)
+        run(model or [], host, port, read_key(key), margin, precision, temperature, pin, admit, announce, quiet, device)
 
 
 def read_key(text: str | None) -> bytes | None:
@@ -116,6 +117,7 @@ def run(
     admit: str,
     announce: bool,
     quiet: bool,
+    device: str = "auto",
 ) -> None:
     """Serve until SIGINT or SIGTERM. UserError when that can't be."""
     from rtserver.control.options import ServerOptions
@@ -127,6 +129,7 @@ def run(
         port,
         key,
         margin,
+        device,
         precision=precision,
         temperature=temperature,
         pin=pin,

@@ -30,4 +30,6 @@ class ServerOptions:
     @cached_property
     def for_worker(self) -> WorkerOptions:
         """How its workers are started. UserError if the engine has no such precision."""
-        return WorkerOptions(self.host, self.key, check(self.precision), pin=self.pin)
+        # A GPU is taken where it is asked for by name: its decoder has not run on one yet (docs/gpu.md).
+        device = "cpu" if self.device in ("auto", "cpu") else self.device
+        return WorkerOptions(self.host, self.key, check(self.precision), pin=self.pin, device=device)

@@ -72,6 +72,7 @@ class Server:
         self.report = Report({}, 0, 0, {})
         self.worker_models: set[str] = set()
         self.admission = Admission(options.admit)
+        self.worker_devices: dict[str, str] = {}  # of each model: where its decoders run
         self.osc_counts: Counter[str] = Counter()
         self.osc_refused: Counter[str] = Counter()
         self._progress = progress
@@ -210,10 +211,11 @@ class Server:
                 self.admission.has_cores(message.scheduling)
                 if self._models_ready.is_set():
                     self._feed_worker()
-            case ModelLoaded(name=name, error="", cost=cost):
+            case ModelLoaded(name=name, error="", cost=cost, device=device):
                 self.hot_loader.takes(message)
                 self.admission.learn(name, cost)
                 self.worker_models.add(name)
+                self.worker_devices[name] = device
             case ModelLoaded() if self.hot_loader.takes(message):
                 pass
             case ModelLoaded(name=name, gone=True):

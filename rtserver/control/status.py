@@ -53,7 +53,7 @@ def snapshot(server: Server) -> dict[str, Any]:
             "scheduling": {**worker.scheduling, "threads_refused": report.threads_refused} if worker else {},
             "memory": worker.memory if worker else {},
             "ensembles": [_ensemble(ensemble) for ensemble in report.ensembles],
-            "device": "cpu",
+            "device": server.worker_devices.get(server.catalog.default, "cpu"),
             "isa": worker.isa if worker else None,
             "precision": server.precision,
             "audio_port": worker.audio_port if worker else None,

@@ -22,6 +22,7 @@ class WorkerOptions:
     precision: str = "fp32"  # as rtserver.precision.check gives it
     realtime: bool = True
     pin: bool = True
+    device: str = "cpu"  # "cpu" or "cuda:N": where the networks run, as far as that can be
 
 
 # --- control to worker ------------------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ class Cost:
 class ModelLoaded:
     name: str
     error: str = ""  # "" when it runs
+    device: str = "cpu"  # where its decoders run: "cpu" or "cuda:N"
     gone: bool = False  # the prepared file is not there any more, or not as it was: prepare it again
     cost: Cost = Cost()  # nothing for a probe
 

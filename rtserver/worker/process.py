@@ -14,7 +14,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rtserver import networks, prepared
 from rtserver.worker import cores, cost, locked_memory
@@ -37,9 +37,6 @@ from rtserver.worker.messages import (
 )
 from rtserver.worker.scheduling import Scheduler
 
-if TYPE_CHECKING:
-    from rtserver import _engine
-
 REPORT_SECONDS = 0.25
 LISTEN_SECONDS = 1.0
 REMOTE_FIELDS = ("offline", "packets_lost", "packets_late", "packets_refused", "frames_concealed")
@@ -55,13 +52,20 @@ class _LoadedModel:
         self,
         message: LoadModel,
         encoder: Any = None,
-        voices: list[_engine.Decoder] | None = None,
+        voices: list[Any] | None = None,
         cost: Cost = Cost(),  # noqa: B008  frozen
+        device: str = "cpu",
     ) -> None:
         self.message = message
         self.encoder = encoder
         self.voices = voices or []
         self.cost = cost
+        self.device = device
+
+    @property
+    def failed(self) -> bool:
+        """Whether the GPU of its decoders has failed, which none comes back from."""
+        return any(getattr(voice, "failed", False) for voice in self.voices)
 
     def open_stream(self) -> HopEncoder:
         if self.encoder is None:
@@ -132,6 +136,9 @@ class Worker:
                     if isinstance(message, Stop):
                         break
                     self._handle(message)
+                elif any(model.failed for model in self._models.values()):
+                    print("rtserver: the GPU failed: the worker ends, to be started anew", file=sys.stderr, flush=True)
+                    break
                 elif time.monotonic() >= due:
                     due = time.monotonic() + REPORT_SECONDS
                     self._pipe.send(self._report())
@@ -174,7 +181,7 @@ class Worker:
             with self._scheduler.at_ease():
                 loaded = self._ready(message) if message.kind == "model" else _LoadedModel(message)
             self._models[message.name] = loaded
-            answer = ModelLoaded(message.name, cost=loaded.cost)
+            answer = ModelLoaded(message.name, cost=loaded.cost, device=loaded.device)
         except prepared.ImageGone as caught:
             answer = ModelLoaded(message.name, str(caught), gone=True)
         except Exception as caught:  # a pack that control accepted but the engine refuses
@@ -188,10 +195,18 @@ class Worker:
         model = prepared.open_image(message.image, Path(message.pack), message.sha256)
         key = model.encoder_sha256  # packs with the same encoder share one
         if key not in self._encoders:
-            self._encoders[key] = networks.encoder(model, precision=self._options.precision)
-        voices = [networks.decoder(model, name, self._options.precision) for name in model.decoders]
+            self._encoders[key] = networks.encoder(model, self._options.device, self._options.precision)
+        device = self._options.device
+        voices = []
+        for name in model.decoders:
+            voice, reason = networks.decoder_on(model, name, self._options.precision, device)
+            if reason:
+                print(f"rtserver: --device {device}: {reason}; decoders run on the CPU", file=sys.stderr, flush=True)
+                device = "cpu"
+            voices.append(voice)
         networks.warm_up(model, self._encoders[key], voices)
-        return _LoadedModel(message, self._encoders[key], voices, cost.measure(self._encoders[key], voices))
+        measured = cost.measure(self._encoders[key], voices)
+        return _LoadedModel(message, self._encoders[key], voices, measured, device)
 
     def _open(self, message: OpenSession) -> None:
         from rtserver import _engine

@@ -59,7 +59,7 @@ class FakeVoice final : public Voice {
   const void* company() const noexcept override { return company_; }
   void generate_together(const VoiceChunk* chunks, int count) noexcept override {
     if (count > largest.load()) largest.store(count);
-    if (count < 1 || count > kMostTogether || chunks[0].voice != this) mixed.fetch_add(1);
+    if (count < 1 || count > most_together() || chunks[0].voice != this) mixed.fetch_add(1);
     for (int i = 0; i < count; ++i)
       if (chunks[i].voice->company() != company_ || chunks[i].count != chunks[0].count) mixed.fetch_add(1);
     // As long as a network would take, so that others fall due meanwhile.
