@@ -2,9 +2,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plugin -prune -o \( -name '*.cpp' -o -name '*.h' \
+NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plugin -prune -o \( -name '*.cpp' -o -name '*.cu' -o -name '*.h' \
   -o -name CMakeLists.txt \) -print)
-CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.h')
+CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 PORT ?= 9000
 MINUTES ?= 10
 CONFIG ?= training/configs/classical.toml

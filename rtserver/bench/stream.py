@@ -49,6 +49,7 @@ class StreamOptions:
     alternate_with: str | None = None
     port: int | None = None
     precision: str = "auto"
+    device: str = "auto"
 
     def check(self) -> None:
         """UserError for what can't be run."""
@@ -72,7 +73,7 @@ class StreamOptions:
     @property
     def server_arguments(self) -> list[str]:
         # What does not fit is measured too.
-        return ["--margin", self.margin, "--precision", self.precision, "--admit", "all"]
+        return ["--margin", self.margin, "--precision", self.precision, "--device", self.device, "--admit", "all"]
 
     @property
     def largest_block_frames(self) -> int:

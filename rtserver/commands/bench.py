@@ -88,6 +88,7 @@ def stream(
         typer.Option(metavar="FILE", help="Another model, played minute by minute in turn; identity16k for the floor."),
     ] = None,
     precision: Precision = "auto",
+    device: Device = "auto",
     port: Annotated[Optional[int], typer.Option(min=1, max=65535, help="Of the server; default: a free one.")] = None,  # noqa: UP045
     json_output: AsJson = False,
 ) -> None:
@@ -109,6 +110,7 @@ def stream(
         alternate_with=alternate_with,
         port=port,
         precision=precision,
+        device=device,
     )
     report = run_stream(options, lambda line: print(line, file=sys.stderr, flush=True))
     _print(report, json_output, show_stream)
