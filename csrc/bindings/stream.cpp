@@ -438,8 +438,7 @@ void bind_stream(py::module_& m) {
       .def_property_readonly("realtime_granted", &Worker::realtime_granted)
       .def("open_session", &open_session, py::arg("session"), py::arg("segment"), py::arg("kind"),
            py::arg("hop_samples") = 160, py::arg("lookahead_samples") = 0, py::arg("encoding") = "mu_law_rounded",
-           py::arg("voices") = std::vector<py::object>{}, py::arg("seed") = 0,
-           py::arg("render_thread") = -1)
+           py::arg("voices") = std::vector<py::object>{}, py::arg("seed") = 0, py::arg("render_thread") = -1)
       .def("wait_hop", &wait_hop, py::arg("timeout_ms"))
       .def("push_latent", &push_latent, py::arg("session"), py::arg("epoch"), py::arg("latent"))
       .def("close_session", &Worker::close_session, py::arg("session"), py::call_guard<py::gil_scoped_release>())

@@ -33,9 +33,9 @@ class Pack:
 def test_module_has_code_for_gpus() -> None:
     if not _engine.CUDA_ARCHITECTURES:
         pytest.skip("the module was built with -DRTSERVER_CUDA=OFF")
-    built = Path(_engine.__file__).read_bytes()
-    assert {"80", "90"} <= {name.partition("-")[0] for name in _engine.CUDA_ARCHITECTURES.split(",")}
-    assert b"NVIDIA" in built or b"nv_fatbin" in built
+    targets = [int(name.partition("-")[0]) for name in _engine.CUDA_ARCHITECTURES.split(",")]
+    assert min(targets) >= 80
+    assert b"nv_fatbin" in Path(_engine.__file__).read_bytes()
 
 
 def test_library_is_built_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
