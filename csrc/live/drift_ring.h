@@ -36,7 +36,7 @@ class DriftRing {
   // [any thread] More, for a device that turns out less even than it looked; the delay grows by a skip back.
   void set_target(uint32_t frames) noexcept { target_.store(frames, std::memory_order_relaxed); }
   uint32_t target() const noexcept { return target_.load(std::memory_order_relaxed); }
-  Stats stats() const noexcept;                                              // [any thread]
+  Stats stats() const noexcept;  // [any thread]
 
  private:
   void read(double position, float* frame) const noexcept;
