@@ -25,8 +25,8 @@ PROBE_PATIENCE_SECONDS = 4.0  # for its first calls
 SILENT_SECONDS = 1.0  # without a call for so long, a driver has stopped
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
 DRIFT_SLACK_MS = 2.0  # what waits between two devices beyond what they move at once
-DRIFT_LOOK_SECONDS = 2.0  # gaps in so long mean that it is too little
-DRIFT_GROWTH, DRIFT_MOST_MS = 1.5, 250.0
+DRIFT_LOOK_SECONDS, DRIFT_GAPS = 5.0, 3  # so many gaps in so long mean that it is too little
+DRIFT_GROWTH, DRIFT_MOST_MS = 1.5, 100.0
 
 
 @dataclass(frozen=True)
@@ -311,13 +311,16 @@ class Player:
             self._try_again()
 
     def _mind_the_gaps(self) -> None:
-        """Two devices that turn out less even than they looked get more room between them, up to a bound."""
+        """Two devices that turn out less even than they looked get more room between them, up to a bound.
+
+        A skip is no reason: it means that the headphones stood still, and more room would only add delay.
+        """
         drift = self._path.counted()["drift"]
         now = time.monotonic()
         if drift is None or now - self._gaps_at < DRIFT_LOOK_SECONDS:
             return
-        gaps = drift["starved"] + drift["skips"]
-        if gaps > self._gaps and self._gaps_at > 0.0:
+        gaps = drift["starved"]
+        if gaps >= self._gaps + DRIFT_GAPS and self._gaps_at > 0.0:
             most = round(DRIFT_MOST_MS * self.rate_hz / 1000.0)
             self._drift_target = min(round(DRIFT_GROWTH * self._drift_target), most)
             self._path.set_drift_target(self._drift_target)
