@@ -128,14 +128,61 @@ class Translator:
         """A fresh stream. Rates are whole numbers of 8,000 to 384,000 Hz; the output's is the input's by default."""
         output_rate_hz = output_rate_hz or rate_hz
         for rate in (rate_hz, output_rate_hz):
-            if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
-                raise UserError(f"sample rate {rate} Hz is not supported; it must be {RATES_HZ[0]} to {RATES_HZ[1]} Hz")
-        encoding = f"mu_law_{self.model.config.mu_law}" if self._encoder else "linear"
+            _check_rate(rate)
         hop = self.model.hop_samples
-        intake = _engine.Intake(rate_hz, _intake_channels(channels), hop, encoding)
+        intake = _engine.Intake(rate_hz, _intake_channels(channels), hop, self._encoding)
         encoder: HopEncoder = self._encoder.fork() if self._encoder else _Echo()
         renderer = _engine.Renderer(output_rate_hz, hop, self._voice(decoder), seed, temperature)
         return Stream(intake, encoder, renderer, channels, (output_rate_hz, rate_hz))
+
+    def embed(self, frames: np.ndarray, rate_hz: int) -> np.ndarray:
+        """Latents float32 [H, L] of a whole signal [n] or [n, channels]; silence fills the last hop.
+
+        UserError for a probe, which has no encoder, or a rate that isn't supported.
+        """
+        if self._encoder is None:
+            raise UserError(f"{self.model.name} has no encoder; use a pack")
+        _check_rate(rate_hz)
+        channels = frames.shape[1] if frames.ndim == 2 else 1
+        config = self.model.config
+        intake = _engine.Intake(rate_hz, _intake_channels(channels), config.encoder.hop_samples, self._encoding)
+        intake.push(_mono_or_stereo(frames, channels))
+        intake.finish()
+        encoder = self._encoder.fork()
+        latents = []
+        samples = -(-len(frames) * config.sample_rate_hz // rate_hz)
+        for _ in range(-(-samples // config.encoder.hop_samples)):
+            hop = intake.pop_hop()
+            if hop is None:
+                raise RuntimeError("the intake gave fewer hops than it was given audio for")
+            latents.append(encoder.step(hop))
+        heard = [latent for latent in [*latents, *encoder.finish()] if latent is not None]
+        return np.stack(heard) if heard else np.zeros((0, config.encoder.latent_channels), np.float32)
+
+    def render(
+        self,
+        latents: np.ndarray,
+        rate_hz: int,
+        decoder: str | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Play latents float32 [H, L]: float32 [H hops] at rate_hz. progress: called with the hops played so far."""
+        _check_rate(rate_hz)
+        renderer = _engine.Renderer(rate_hz, self.model.hop_samples, self._voice(decoder), seed, temperature)
+        pieces = [np.zeros(0, np.float32)]
+        for i, latent in enumerate(np.ascontiguousarray(latents, np.float32)):
+            pieces.append(renderer.push(latent))
+            if progress is not None:
+                progress(i + 1)
+        samples = len(latents) * self.model.hop_samples
+        wanted = samples * rate_hz // self.model.config.sample_rate_hz
+        return np.concatenate([*pieces, renderer.flush()])[:wanted]
+
+    @property
+    def _encoding(self) -> str:
+        return f"mu_law_{self.model.config.mu_law}" if self._encoder else "linear"
 
     def _voice(self, decoder: str | None) -> _engine.Decoder | None:
         name = self.model.decoder_name(decoder)
@@ -171,6 +218,11 @@ def translate(
         if progress is not None:
             progress(min(start + rate_hz, len(frames)))
     return np.concatenate([*pieces, stream.finish()])
+
+
+def _check_rate(rate_hz: int) -> None:
+    if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+        raise UserError(f"sample rate {rate_hz} Hz is not supported; it must be {RATES_HZ[0]} to {RATES_HZ[1]} Hz")
 
 
 def _intake_channels(channels: int) -> int:
