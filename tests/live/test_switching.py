@@ -71,6 +71,9 @@ def compare(server: ServerProcess, names: list[str]) -> dict[str, Any]:
             output = played["output"][:, 0]
             report[kind] = {"misses": len(played["miss_frames"]), "changes": len(changed)}
             if changed:
+                missed, times = np.array(played["miss_frames"], np.int64), np.array(changed)
+                after = [int(((times <= frame) & (times > frame - RATE // 5)).any()) for frame in missed]
+                report[kind]["misses_soon_after_a_change"] = sum(after)
                 # The change is heard from the next hop that is rendered, up to the session's latency later.
                 moments = np.array(changed) + bridge.latency_frames
                 near = np.concatenate([moments + shift for shift in range(-1200, 481, 240)])
@@ -89,5 +92,6 @@ def test_six_instruments_twenty_times_a_minute(tmp_path: Path) -> None:
         server.stop()
     print(json.dumps(report))
     assert report["six"]["changes"] >= SECONDS / PAUSE - 2
-    assert report["six"]["misses"] <= report["one"]["misses"] + 5
+    # The two play one after the other on a machine that may stall in either: what a change costs comes soon after it.
+    assert report["six"]["misses_soon_after_a_change"] <= report["one"]["misses"] + 1
     assert report["six"]["largest_step_at_changes"] <= 1.5 * report["one"]["largest_step"]
