@@ -36,7 +36,7 @@ corpus: setup  ## the six domains of training/configs/classical.toml, from score
 	@$(BIN)/python -m training.corpus --config $(CONFIG)
 
 stage: setup  ## MINUTES=10 of rtserver live on virtual devices: the piano beside identity16k, misses and latency
-	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/live/test_stage.py tests/live/test_switching.py -s
+	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/live -s
 
 hosts: plugin  ## the plugin in pedalboard, minihost, dawdreamer, Ardour, jalv and a CLAP host, all of it (half an hour)
 	@setup/hosts

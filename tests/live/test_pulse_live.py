@@ -1,7 +1,8 @@
-"""`rtserver live` on PulseAudio's null sinks: two devices with a ring between, and a sound server that dies."""
+"""`rtserver live` on PulseAudio's null sinks: two devices with a ring between, and a sound server that dies. Part of `make stage`."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.live import pulse
 from tests.live.performer import Performer
 
 TONE_HZ = 330.0
+pytestmark = pytest.mark.skipif(not os.environ.get("RTSERVER_STAGE"), reason="takes long: make stage")
 
 
 def begin(folder: Path) -> pulse.Pulse:
@@ -42,7 +44,7 @@ def test_a_sound_server_that_dies_costs_no_session(tmp_path: Path) -> None:
             (tmp_path / "native").unlink(missing_ok=True)
             stack = begin(tmp_path)
             back = performer.wait(lambda now: now["state"] == "playing" and heard(now), "back", 60.0)
-            assert back["session"] == first["session"] and back["reopened"] == 1 and back["restarts"] == 0
+            assert back["session"] == first["session"] and back["reopened"] >= 1 and back["restarts"] == 0
             assert back["latency"]["session"] == pytest.approx(first["latency"]["session"])
     finally:
         stack.stop()
