@@ -1,4 +1,4 @@
-"""`rtserver live` on PulseAudio: two devices with a ring between, and a sound server that dies. Part of `make stage`."""
+"""`rtserver live` on PulseAudio: two devices with a ring between, a sound server that dies. Part of `make stage`."""
 
 from __future__ import annotations
 
