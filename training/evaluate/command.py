@@ -141,8 +141,8 @@ def print_figures(result: dict[str, Any]) -> None:
             f" {row['within_50_cents_any_octave']:.2f}, chance {row['chance']:.2f}), sounding {row['voiced_both']:.2f},"
             f" delay {row['delay_s'] * 1000:.0f} ms"
         )
-    for direction, row in result.get("table2", {}).items():
-        paper = PAPER[direction.partition("_to_")[0]]
+    for direction, row in (result.get("table2", {}) | result.get("control", {})).items():
+        paper = PAPER.get(direction.partition("_to_")[0], {"ncc": "-", "dtw": "-"})
         recognised = _share(row["target_recognised"])
         print(
             f"{direction:22s} n {row['n']}, NCC {_share(row['ncc'])} (paper {paper['ncc']}, chance"

@@ -55,6 +55,7 @@ _WINDOW = torch.from_numpy(get_window("hann", FFT_SAMPLES).astype(np.float32))
 
 def log_mel(audio: torch.Tensor) -> torch.Tensor:
     """[W, N] -> [W, M, F], natural logarithm, each window at the same loudness whatever its level."""
+    audio = audio.float()
     audio = audio / (audio.square().mean(dim=1, keepdim=True).sqrt() + 1e-4)
     spectrum = torch.stft(audio, FFT_SAMPLES, HOP_SAMPLES, window=_WINDOW, center=True, return_complex=True)
     return torch.log(_FILTERS @ spectrum.abs().square() + 1e-2)

@@ -55,15 +55,16 @@ def level(audio: np.ndarray) -> np.ndarray:
 
 
 def segments(
-    folder: Path, domains: Sequence[str], count: int, seed: int = 0, split: str | None = None
+    folder: Path, domains: Sequence[str], count: int, seed: int = 0, split: str | None = None, home: str | None = None
 ) -> list[Segment]:
     """`count` segments of 5 s, in turn from the domains and their reels, none overlapping; fewer if there are no more.
 
-    split: `unseen` where there is one, else `test`. UserError, saying how to render them, if a domain isn't there.
+    split: `unseen` where there is one, else `test`. home: `melody` for music of one voice, else each domain's own.
+    UserError, saying how to render them, if a domain isn't there.
     """
     share, out = -(-count // len(domains)), []
     for domain in domains:
-        corpus = _open(folder, domain, split)
+        corpus = _open(folder, domain, split, home or domain)
         rng = np.random.default_rng([seed, sum(domain.encode())])
         candidates = [_starts(corpus, reel, rng) for reel in corpus.reels_of(domain)]
         found: list[Segment] = []
@@ -76,14 +77,14 @@ def segments(
     return [found[i] for i in range(turns) for found in out if i < len(found)][:count]
 
 
-def _open(folder: Path, domain: str, split: str | None) -> Corpus:
+def _open(folder: Path, domain: str, split: str | None, home: str) -> Corpus:
     missing = (
         f"no test segments of {domain} in {folder}: render them with `python -m training.corpus --config"
         f" {CONFIG.relative_to(Path(__file__).parents[2])}` (needs fluidsynth and its soundfonts)"
     )
     for wanted in (split,) if split else ("unseen", "test"):
         try:
-            return Corpus(folder, wanted, [domain], home=domain)
+            return Corpus(folder, wanted, [domain], home=home)
         except FileNotFoundError:
             continue
     raise UserError(missing)
