@@ -92,7 +92,7 @@ def describe() -> dict[str, Any]:
     return {
         "processor": processor_name(),
         "cores": os.cpu_count() or 1,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
     }
 
