@@ -19,7 +19,7 @@ from tests.training.conftest import MODEL
 from training.corpus import settings, storage
 from training.corpus.midi import Note
 from training.corpus.synthesis import render
-from training.evaluate import command, domains, experiments, latents, material, report
+from training.evaluate import command, domains, experiments, latents, material, report, table2
 from training.evaluate.playing import Player
 
 SOUNDS = {
@@ -149,6 +149,14 @@ def test_segments_are_the_same_for_a_seed_and_never_overlap(small: dict[str, Pat
         assert 15 <= len(segment.notes) <= 22
     with pytest.raises(UserError, match=r"evaluation\.toml"):
         material.segments(small["corpus"], ["bagpipes"], 1)
+
+
+def test_a_perfect_translation_is_cut_where_its_source_was(small: dict[str, Path]) -> None:
+    segment = material.segments(small["corpus"], ["koto"], 1)[0]
+    assert np.array_equal(material.played_by(small["corpus"], segment, "koto"), segment.audio)
+    assert material.played_by(small["corpus"], segment, "bagpipes") is None
+    found = table2.ceiling([segment], [segment.audio], None)
+    assert found["ceiling_ncc"]["mean"] == pytest.approx(1.0) and found["ceiling_dtw"]["mean"] == pytest.approx(1.0)
 
 
 def test_the_classifier_learns_and_is_kept(small: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

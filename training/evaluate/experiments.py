@@ -13,7 +13,7 @@ from rtserver.model_file import Model
 from training.dataset import Corpus
 from training.evaluate import domains, latents, seam, table2, tracks
 from training.evaluate.held_out import pitch_of_translations, recordings
-from training.evaluate.material import CONFIG, DIRECTIONS, SEGMENT_S, Segment, folder_of, level, segments
+from training.evaluate.material import CONFIG, DIRECTIONS, SEGMENT_S, Segment, folder_of, level, played_by, segments
 from training.evaluate.needs import BASIC_PITCH, basic_pitch_network
 from training.evaluate.notes import Transcriber
 from training.evaluate.playing import Player
@@ -93,6 +93,11 @@ def _table2(player: Player, folder: Path, options: Options, shown: Shown) -> dic
         rows[name], details[name] = table2.evaluate(
             shown.directions[source], target, classifier, real, transcriber, options.seed
         )
+    perfect = [(s, played_by(folder, s, target)) for s in chosen[CONTROL]]
+    there = [(s, audio) for s, audio in perfect if audio is not None]
+    if there:
+        same, audio = zip(*there, strict=True)
+        details[f"{CONTROL}_to_{target}"] |= table2.ceiling(same, audio, transcriber)
     control = {f"{CONTROL}_to_{target}": rows.pop(f"{CONTROL}_to_{target}")}
     return {
         "table2": rows,

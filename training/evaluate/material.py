@@ -35,12 +35,15 @@ PEAK = 0.5  # of what goes into the encoder
 
 @dataclass(frozen=True)
 class Segment:
-    """audio: float32 [N] with a peak of 0.5; notes: what sounds in it, in seconds from its beginning."""
+    """audio: float32 [N] with a peak of 0.5; notes: what sounds in it, in seconds from its beginning;
+    reel and first_hop: where it was cut."""
 
     name: str
     domain: str
     audio: np.ndarray
     notes: list[Note]
+    reel: str = ""
+    first_hop: int = 0
 
 
 def folder_of(config: Path = CONFIG) -> Path:
@@ -107,7 +110,18 @@ def _cut(corpus: Corpus, reel: int, domain: str, start: int) -> Segment:
     packed = corpus.reels[reel].roll()
     hops = samples // LABEL_HOP_SAMPLES
     roll = storage.unpack_roll(packed[start : start + hops]) if packed is not None else np.zeros((hops, 128), bool)
-    return Segment(f"{corpus.reels[reel].name}_{start // 100:04d}s_{domain}", domain, level(audio), notes_of(roll))
+    name = corpus.reels[reel].name
+    return Segment(f"{name}_{start // 100:04d}s_{domain}", domain, level(audio), notes_of(roll), name, start)
+
+
+def played_by(folder: Path, segment: Segment, timbre: str) -> np.ndarray | None:
+    """The same passage as another instrument plays it, float32 [N]; None if it wasn't rendered in it."""
+    path = storage.audio_path(folder, segment.reel, timbre)
+    if not path.exists():
+        return None
+    first = segment.first_hop * LABEL_HOP_SAMPLES
+    cut = np.load(path, mmap_mode="r")[first : first + len(segment.audio)]
+    return level(cut.astype(np.float32) / 32767.0)
 
 
 def notes_of(roll: np.ndarray) -> list[Note]:

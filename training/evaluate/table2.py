@@ -86,6 +86,18 @@ def note_figures(direction: Direction, delay_s: float, transcriber: Transcriber)
     return {name: np.array(values) for name, values in rows.items()}
 
 
+def ceiling(segments: Sequence[Segment], real: Sequence[np.ndarray], transcriber: Transcriber | None) -> dict[str, Any]:
+    """What the measures give to a perfect translation: the same passages as the real target plays them, [N] each."""
+    rows: dict[str, list[float]] = {"ceiling_ncc": [], "ceiling_dtw": [], "ceiling_note_f1": []}
+    for segment, audio in zip(segments, real, strict=True):
+        source, target = tracks.track(segment.audio), tracks.track(audio)
+        rows["ceiling_ncc"].append(tracks.best_shift_correlation(source, target))
+        rows["ceiling_dtw"].append(tracks.aligned_correlation(source, target))
+        if transcriber is not None:
+            rows["ceiling_note_f1"].append(note_score(segment.notes, transcriber.transcribe(audio, tracks.RATE_HZ)).f1)
+    return {name: summary(values) for name, values in rows.items() if values}
+
+
 def evaluate(
     direction: Direction,
     target: str,
