@@ -71,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             storage.save_array(storage.roll_path(corpus, reel), storage.piano_roll(notes, 16.0))
             storage.save_item(corpus, reel, name, sounds[instrument], {})
     storage.write_index(corpus, entries)
-    config = folder / "evaluation.toml"
+    config = folder / "material.toml"
     config.write_text('[corpus]\nname = "tiny"\n', encoding="utf-8")
     return {"pack": write_pack(folder / "tiny.pt"), "config": config, "corpus": corpus, "folder": folder}
 
@@ -147,7 +147,7 @@ def test_segments_are_the_same_for_a_seed_and_never_overlap(small: dict[str, Pat
         assert "_unseen_" in segment.name
         assert len(segment.audio) == 80000 and np.abs(segment.audio).max() == pytest.approx(0.5)
         assert 15 <= len(segment.notes) <= 22
-    with pytest.raises(UserError, match=r"evaluation\.toml"):
+    with pytest.raises(UserError, match=r"material\.toml"):
         material.segments(small["corpus"], ["bagpipes"], 1)
 
 
@@ -181,5 +181,5 @@ def test_a_missing_corpus_is_one_line(small: dict[str, Path], monkeypatch: pytes
     config = tmp_path / "other.toml"
     config.write_text('[corpus]\nname = "elsewhere"\n', encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["x", "--model", str(small["pack"]), "--material", str(config), "--table2"])
-    with pytest.raises(SystemExit, match=r"python -m training\.corpus --config training/configs/evaluation\.toml"):
+    with pytest.raises(SystemExit, match=r"python -m training\.corpus --config training/evaluate/material\.toml"):
         command.main()

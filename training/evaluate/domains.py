@@ -1,7 +1,7 @@
 """Does it sound like its target? A classifier of domains that knows nothing of the translation network.
 
 A small convolutional network on log-mel spectrograms of 2 s, trained on renderings of training works and validated on
-held-out ones (training/configs/evaluation.toml). Half of what it learns from went through 8-bit mu-law, so that the
+held-out ones (training/evaluate/material.toml). Half of what it learns from went through 8-bit mu-law, so that the
 codec's noise decides nothing, and every window is tilted by up to 6 dB, so that equalisation doesn't either.
 Shapes: W windows, N samples at 16 kHz, M mel bands, F frames, E values of the embedding, C domains.
 """
@@ -156,7 +156,7 @@ def names_in(folder: Path, target: str) -> list[str]:
     if target not in names or len(names) < 2:
         raise UserError(
             f"the classifier of domains needs training audio of {target} and of other domains in {folder}, found"
-            f" {', '.join(names) or 'none'}: run `python -m training.corpus --config training/configs/evaluation.toml`"
+            f" {', '.join(names) or 'none'}: run `python -m training.corpus --config training/evaluate/material.toml`"
         )
     return names
 

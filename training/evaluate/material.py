@@ -1,4 +1,4 @@
-"""What is translated and compared: segments of test works, rendered by training/configs/evaluation.toml.
+"""What is translated and compared: segments of test works, rendered by training/evaluate/material.toml.
 
 Split `unseen` (test works in the soundfont that is kept for testing) where it is there, else `test`. The same seed
 gives the same segments. Shapes: N samples at 16 kHz, H hops of 10 ms.
@@ -21,7 +21,7 @@ from training.dataset import Corpus
 
 RATE_HZ = 16000
 SEGMENT_S = 5.0
-CONFIG = Path(__file__).parents[1] / "configs" / "evaluation.toml"
+CONFIG = Path(__file__).with_suffix(".toml")
 # The paper's names of what an encoder never heard; ours are in no training configuration.
 UNSEEN_DOMAINS = ("accordion", "electric_guitar", "vibraphone", "koto")
 DIRECTIONS = {
