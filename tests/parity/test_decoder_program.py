@@ -2,7 +2,7 @@
 
 One C++ program (decoder_program.cpp) reads golden files with PyTorch's logits and runs every instruction set, precision
 and promise about streams. What an emulator or a compiler is missing for is skipped; `.ci/run` installs them.
-RTSERVER_VALGRIND=1 adds Valgrind, which takes minutes: `make sanitize`.
+RTSERVER_VALGRIND=1 adds Valgrind and another build of the kernels, which take minutes: `make sanitize`.
 """
 
 from __future__ import annotations
@@ -139,6 +139,9 @@ def emulator(name: str) -> str:
     return found
 
 
+slow = pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="takes minutes; make sanitize runs it")
+
+
 @pytest.fixture(scope="module")
 def sanitized() -> Path:
     return build("decoder_program", "sanitized", SANITIZE="ON")
@@ -197,12 +200,14 @@ def test_neon_without_dot_products_under_qemu(arm: Path, golden: Path) -> None:
     assert {line.isa for line in lines} == {"scalar", "neon"}
 
 
+@slow
 def test_scalar_needs_no_vector_extension(swapped: Path, golden: Path) -> None:
     """A processor of 2008 under qemu: one instruction of AVX anywhere on the scalar path would end the program."""
     lines = run([emulator("x86_64"), "-cpu", "Nehalem", swapped], golden, ["odd", "7x48"])
     assert {line.isa for line in lines} == {"scalar"}
 
 
+@slow
 def test_avxvnni_kernels_by_means_of_avx512(swapped: Path, golden: Path) -> None:
     if "avx512vnni" not in _engine.available_isas():
         pytest.skip("this processor lacks AVX-512 VNNI")
@@ -210,7 +215,7 @@ def test_avxvnni_kernels_by_means_of_avx512(swapped: Path, golden: Path) -> None
     assert "avx2" in isas(lines, "int8") & isas(lines, "int4")  # AVX-VNNI's, by that name
 
 
-@pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="takes minutes; make sanitize runs it")
+@slow
 @pytest.mark.timeout(3600)
 def test_clean_under_valgrind(native: Path, golden: Path) -> None:
     """Every byte that decides something was written before, which the sanitizers above don't see. AVX2 at most."""
