@@ -9,14 +9,13 @@ from typing import Annotated, Any, Literal, Optional, cast
 
 import typer
 
+from rtserver.command_options import Precision
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 # Options are spelled Optional: typer reads the annotations at run time.
 Preset = Annotated[Optional[str], typer.Option(metavar="live|paper", help="A network of this shape, random weights.")]  # noqa: UP045
 ModelName = Annotated[Optional[str], typer.Option("--model", "-m", metavar="FILE", help="An instrument pack.")]  # noqa: UP045
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the network runs.")]
-Precision = Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="How long to measure.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output instead of a table.")]
 

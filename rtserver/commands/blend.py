@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from rtserver.command_options import AsJson, EncoderDevice, Precision, Quiet, Seed, Temperature, progress_bar
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.progress import Progress
 
 LONGEST_S = 600.0  # of both inputs together: they are held in memory
 
@@ -36,18 +34,16 @@ def register(app: typer.Typer) -> None:
         crossfade_seconds: Annotated[
             float, typer.Option(min=0.0, max=60.0, metavar="S", help="How long A turns into B; 0 goes over at once.")
         ] = 1.5,
-        seed: Annotated[
-            int, typer.Option(min=0, max=2**31 - 1, help="Of the random numbers: same seed, same output.")
-        ] = 0,
-        temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="Of sampling; 0 takes the likeliest.")] = 1.0,
+        seed: Seed = 0,
+        temperature: Temperature = 1.0,
         rate: Annotated[
             Optional[int],  # noqa: UP045
             typer.Option(min=8000, max=384000, metavar="HZ", help="Of the output; by default A's."),
         ] = None,
-        device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the encoder runs.")] = "cpu",
-        precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+        device: EncoderDevice = "cpu",
+        precision: Precision = "auto",
+        quiet: Quiet = False,
+        as_json: AsJson = False,
     ) -> None:
         """Turn one piece of music into another, played by one instrument in one breath.
 
@@ -74,7 +70,7 @@ def register(app: typer.Typer) -> None:
         name = pack.decoder_name(decoder)
         translator = Translator(pack, device, precision)
         started = time.perf_counter()
-        with _bar(quiet) as bar:
+        with progress_bar(quiet) as bar:
             line = bar.add_task(f"{first.name} to {second.name}", total=1.0)
             played = blended(
                 translator,
@@ -143,17 +139,3 @@ def _write(path: Path, audio: np.ndarray, rate_hz: int) -> None:
         raise UserError(f"{path} can't be written: {error.strerror or error}; check the folder") from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=quiet or not sys.stderr.isatty(),
-    )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtserver.command_options import AsJson
+
 if TYPE_CHECKING:
     from rtserver.model_file import Model
 
@@ -17,7 +19,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def info(
         model: Annotated[str, typer.Argument(metavar="MODEL", help="Path or name of a pack, or of a probe.")],
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+        as_json: AsJson = False,
     ) -> None:
         """Tell what an instrument pack holds: architecture, decoders, latency, card."""
         from rtserver.prepared import load

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from rtserver import latency
+from rtserver.command_options import Precision
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def live(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, max=65535, help="Play through the server there, or start one there."),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
+    precision: Precision = "auto",
     seconds: Annotated[Optional[float], typer.Option(min=0.0, help="Stop after so long.")] = None,  # noqa: UP045
     as_json: Annotated[bool, typer.Option("--json", help="Two JSON objects a second instead of the screen.")] = False,
 ) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from rtserver import latency
+from rtserver.command_options import Precision
 from rtserver.control.options import ADMIT
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
             typer.Option(metavar="live|balanced|studio|MS", help="Latency spent on safety: 5, 15, 60 or so many ms."),
         ] = "live",
         device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the networks run.")] = "auto",
-        precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
+        precision: Precision = "auto",
         temperature: Annotated[
             float, typer.Option(min=0.0, max=2.0, help="Of the decoder's sampling, for new sessions.")
         ] = 1.0,

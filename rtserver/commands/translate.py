@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from rtserver.command_options import AsJson, EncoderDevice, Precision, Quiet, Seed, Temperature, progress_bar
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from rtserver.pipeline import Translator
     from rtserver.translate_files import Settings, Task
 
@@ -32,19 +29,17 @@ def register(app: typer.Typer) -> None:
             Optional[list[str]],  # noqa: UP045
             typer.Option(metavar="NAME", help="Decoder to play; may be repeated, or `all`. By default the first."),
         ] = None,
-        seed: Annotated[
-            int, typer.Option(min=0, max=2**31 - 1, help="Of the random numbers: same seed, same output.")
-        ] = 0,
-        temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="Of sampling; 0 takes the likeliest.")] = 1.0,
+        seed: Seed = 0,
+        temperature: Temperature = 1.0,
         rate: Annotated[
             Optional[int],  # noqa: UP045
             typer.Option(min=8000, max=384000, metavar="HZ", help="Of the output; by default the input's."),
         ] = None,
-        device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the encoder runs.")] = "cpu",
-        precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
+        device: EncoderDevice = "cpu",
+        precision: Precision = "auto",
         force: Annotated[bool, typer.Option("--force", help="Translate again what is already done.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
     ) -> None:
         """Translate audio files of any rate and channel count.
 
@@ -74,12 +69,13 @@ def _run(
 ) -> list[dict[str, Any]]:
     """Every task in turn; one that fails leaves a record and the rest goes on."""
     import soundfile as sf
+    from rich.progress import TextColumn
 
     from rtserver.translate_files import fingerprint, is_done, translate_file
 
     lengths = {path: _seconds(sf, path) for path in {task.input for task in tasks}}
     records: list[dict[str, Any]] = []
-    with _bar(quiet) as bar:
+    with progress_bar(quiet, TextColumn("{task.fields[speed]}")) as bar:
         line = bar.add_task("", total=sum(lengths[task.input] for task in tasks) or 1.0, speed="")
         begun, heard = time.perf_counter(), 0.0
 
@@ -107,21 +103,6 @@ def _run(
             bar.update(line, completed=before + lengths[task.input])
             records.append(record)
     return records
-
-
-def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=quiet or not sys.stderr.isatty(),
-    )
 
 
 def _seconds(sf: Any, path: Path) -> float:

@@ -17,9 +17,9 @@ import typer
 
 from rtserver.bench.stream import StreamOptions, connect, perform
 from rtserver.bench.stream_report import Turn, describe
+from rtserver.command_options import Precision
 from rtserver.demo import clip as clips
 from rtserver.errors import UserError
-from rtserver.precision import METAVAR
 
 RATE_HZ = 48000
 BLOCK_FRAMES = 128
@@ -31,7 +31,7 @@ def main(
     model: Annotated[str, typer.Option("--model", "-m", metavar="FILE", help="Instrument pack.")] = "piano.pt",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server that is started.")] = 9000,
     margin: Annotated[str, typer.Option(metavar="live|balanced|studio", help="Latency spent on safety.")] = "live",
-    precision: Annotated[str, typer.Option(metavar=METAVAR, help="Arithmetic of the networks.")] = "auto",
+    precision: Precision = "auto",
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where demo.wav, demo.png and demo.json go.")] = Path(
         "out"
     ),

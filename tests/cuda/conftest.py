@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from benchmarks.cuda_library import Decoder, Library
-from models.decoder import Decoder as TorchDecoder
 from rtserver.model_config import DecoderConfig
+from tests.parity.networks import random_decoder
 from tests.programs.build import build
 
 torch.set_num_threads(1)
@@ -41,14 +41,8 @@ class Network:
 
     @classmethod
     def random(cls, decoder: DecoderConfig, latent_channels: int = 5, hop: int = 20, gain: float = 4.0) -> Network:
-        torch.manual_seed(0)
-        module = TorchDecoder(decoder, latent_channels, hop).eval()
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.mul_(1.5)  # away from the linear part of the gates
-            module.logits.weight.mul_(gain)
-        config = vars(decoder) | {"latent_channels": latent_channels, "hop_samples": hop, "mu_law": "rounded"}
-        return cls(config, {k: v.detach().numpy().copy() for k, v in module.state_dict().items()})
+        config, _, weights = random_decoder(decoder, latent_channels, hop, gain)
+        return cls(config, weights)
 
     def latents(self, hops: int, *streams: int) -> np.ndarray:
         return self.rng.standard_normal((*streams, hops, self.config["latent_channels"])).astype(np.float32)

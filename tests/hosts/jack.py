@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import processes
+
 PROGRAMS = ("jackd", "jalv", "jack_iodelay", "jack_connect", "jack_lsp")
 PATIENCE_SECONDS = 20.0
 
@@ -78,13 +80,7 @@ class Jack:
         return float(found[-1]) - self.block
 
     def stop(self) -> None:
-        for process in reversed(self._started):
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        processes.end(self._started)
 
 
 @contextmanager

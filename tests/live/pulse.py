@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.programs import processes
+
 RATE_HZ = 48000
 PLUGIN = "/usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so"
 LATENCY = ("--latency-msec=10", "--process-time-msec=5")  # a null sink is as slow as its most patient client
@@ -84,13 +86,7 @@ class Pulse:
         return path
 
     def stop(self) -> None:
-        for process in reversed(self._started):
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        processes.end(self._started)
 
 
 @contextmanager

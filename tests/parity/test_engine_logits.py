@@ -13,6 +13,7 @@ from models.decoder import Decoder as TorchDecoder
 from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import PRESETS, DecoderConfig
+from tests.parity.networks import random_decoder
 
 FLOAT_KERNELS = {"avxvnni": "avx2", "avx512vnni": "avx512", "neondot": "neon"}  # sets that add integer products alone
 ISAS = [isa for isa in _engine.available_isas() if isa not in FLOAT_KERNELS]
@@ -33,15 +34,7 @@ CASES: dict[str, tuple[DecoderConfig, int, int, int]] = {
 def build(name: str, gain: float = 1.0) -> tuple[dict[str, Any], TorchDecoder, dict[str, np.ndarray]]:
     """Config for the engine, the PyTorch module with random weights, and these weights. `gain` sharpens the logits."""
     decoder, latent_channels, hop, _ = CASES[name]
-    torch.manual_seed(0)
-    module = TorchDecoder(decoder, latent_channels, hop).eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.mul_(1.5)  # away from the linear part of the gates
-        module.logits.weight.mul_(gain)
-    config = vars(decoder) | {"latent_channels": latent_channels, "hop_samples": hop, "mu_law": "rounded"}
-    weights = {k: v.detach().numpy().copy() for k, v in module.state_dict().items()}
-    return config, module, weights
+    return random_decoder(decoder, latent_channels, hop, gain)
 
 
 def signal(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
