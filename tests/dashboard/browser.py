@@ -28,6 +28,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name of a reference in the protocol
+NOT_YET = ("element not interactable", "stale element reference")  # a person would wait
 KEYS = {"ArrowUp": "\ue013", "ArrowDown": "\ue015", "End": "\ue010", "Home": "\ue011", "Escape": "\ue00c"}
 
 
@@ -108,12 +109,26 @@ class Browser:
 
         return str(eventually(there, selector)[0][ELEMENT])
 
+    def _act(self, selector: str, action: str, content: dict[str, Any]) -> None:
+        """Do something to an element, as soon as it can be reached."""
+
+        def done() -> bool:
+            try:
+                self._ask("POST", f"{self._session}/element/{self.find(selector)}/{action}", content)
+            except AssertionError as error:
+                if any(reason in str(error) for reason in NOT_YET):
+                    return False
+                raise
+            return True
+
+        eventually(done, f"{action} of {selector}")
+
     def click(self, selector: str) -> None:
-        self._ask("POST", f"{self._session}/element/{self.find(selector)}/click", {})
+        self._act(selector, "click", {})
 
     def type(self, selector: str, text: str) -> None:
         """Keys into an element; names of KEYS stand for themselves."""
-        self._ask("POST", f"{self._session}/element/{self.find(selector)}/value", {"text": KEYS.get(text, text)})
+        self._act(selector, "value", {"text": KEYS.get(text, text)})
 
     def drag(self, selector: str, down_px: int) -> None:
         """Press the mouse on an element, move it, let go."""
@@ -132,7 +147,9 @@ class Browser:
         return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
 
     def text(self, selector: str) -> str:
-        return str(self._ask("GET", f"{self._session}/element/{self.find(selector)}/text"))
+        """What an element shows; found and read in one step, since the page may replace it at any time."""
+        self.find(selector)
+        return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
     def attribute(self, selector: str, name: str) -> str:
         return str(self._ask("GET", f"{self._session}/element/{self.find(selector)}/attribute/{name}"))

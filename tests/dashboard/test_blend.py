@@ -93,6 +93,7 @@ def test_a_blend_of_0_changes_no_bit(server: ServerProcess) -> None:
                 ask = {"session": bridge.session, "source": other.session}
                 with_page(server.port, lambda page: page.ask("blend", amount=0.5, **ask))
                 with_page(server.port, lambda page: page.ask("blend", amount=0, **ask))
+                Bridge(server.port).close()  # the worker does what it is told in order: now it has heard of the blends
             return through(bridge, sound, [128])
 
     assert np.array_equal(played(False), played(True))

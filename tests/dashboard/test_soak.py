@@ -68,11 +68,16 @@ def test_a_page_that_stays_open_does_not_grow(server: ServerProcess, browser: Br
         browser.find("[data-session][aria-current='true']")
         browser.tell("Performance.enable")
 
-        def measured() -> tuple[float, int, int]:
+        def held() -> tuple[float, int, int]:
             browser.tell("HeapProfiler.collectGarbage")
             found = {entry["name"]: entry["value"] for entry in browser.tell("Performance.getMetrics")["metrics"]}
             return found["JSHeapUsedSize"] / 2**20, int(found["Nodes"]), int(found["JSEventListeners"])
 
+        def measured() -> tuple[float, ...]:
+            """The least of some: between collecting and counting the page goes on, and a leak raises the least too."""
+            return tuple(map(min, zip(*(held() for _ in range(5)), strict=True)))
+
+        eventually(lambda: " of 10 ms" in browser.text("#compute-sum"), "a page that shows everything")
         time.sleep(max(1.0, 3.0 * MINUTES))
         heap_mb, nodes, listeners = measured()
         time.sleep(27.0 * MINUTES)

@@ -2,30 +2,45 @@
 const COLOURS = ["#47d1ff", "#58e08a", "#c792ea", "#ffb52e", "#f47ca0", "#9fb3c8"];
 const node = (id) => document.getElementById(id);
 
+// The rows of a list by their names: made anew only when the names change, so that what is being read stays in place.
+function rowsOf(place, names, make) {
+  const drawn = JSON.stringify(names);
+  if (place.dataset.drawn !== drawn) {
+    place.dataset.drawn = drawn;
+    place.replaceChildren(...names.map(make));
+  }
+  return [...place.children];
+}
+
 function bar(place, parts, whole, format) {
   const shown = parts.filter(([, value]) => value > 0);
-  place.innerHTML = `<div class="bar"></div><ul></ul>`;
+  const names = shown.map(([name]) => name);
   const [track, legend] = place.children;
-  shown.forEach(([name, value], i) => {
+  const colour = (i) => COLOURS[i % COLOURS.length];
+  rowsOf(track, names, (_, i) => {
     const piece = document.createElement("i");
-    piece.style.cssText = `flex: 0 0 ${Math.min(100, (100 * value) / whole)}%; background: ${COLOURS[i % COLOURS.length]}`;
+    piece.style.background = colour(i);
+    return piece;
+  }).forEach((piece, i) => { piece.style.flex = `0 0 ${Math.min(100, (100 * shown[i][1]) / whole)}%`; });
+  rowsOf(legend, names, (_, i) => {
     const line = document.createElement("li");
-    line.style.setProperty("--c", COLOURS[i % COLOURS.length]);
-    line.textContent = `${name} ${format(value)}`;
-    track.append(piece);
-    legend.append(line);
-  });
+    line.style.setProperty("--c", colour(i));
+    return line;
+  }).forEach((line, i) => { line.textContent = `${names[i]} ${format(shown[i][1])}`; });
 }
 
 function list(place, rows, alarming) {
-  place.replaceChildren(...rows.map(([name, value]) => {
+  rowsOf(place, rows.map(([name]) => name), (name) => {
     const row = document.createElement("div");
     const [term, figure] = [document.createElement("dt"), document.createElement("dd")];
-    [term.textContent, figure.textContent] = [name, value];
-    if (alarming && value > 0) figure.className = "some";
+    term.textContent = name;
     row.append(term, figure);
     return row;
-  }));
+  }).forEach((row, i) => {
+    const value = rows[i][1];
+    row.lastChild.textContent = value;
+    row.lastChild.className = alarming && value > 0 ? "some" : "";
+  });
 }
 
 export function showTiming(session) {
@@ -41,7 +56,7 @@ export function showTiming(session) {
     bar(node("compute"), Object.entries(compute), session.hop_us, (us) => `${(us / 1000).toFixed(2)} ms`);
   } else {
     node("compute-sum").textContent = session.hop_us ? "no hop yet" : "no network";
-    node("compute").replaceChildren();
+    bar(node("compute"), [], 1, String);
   }
   const queues = session.queues_frames;
   list(node("queues"), queues ? Object.entries(queues).map(([name, frames]) => [name, ms(frames)]) : [["not running", ""]]);
