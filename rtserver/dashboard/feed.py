@@ -51,9 +51,10 @@ class Feed:
         }
 
     def _meters(self, session: Session, closely: bool) -> dict[str, Any]:
+        from rtserver import tuner
         from rtserver.dashboard import meters
 
-        wanted = max(meters.window_frames(session.rate_hz), session.rate_hz // FRAMES_PER_SECOND)
+        wanted = max(tuner.window_frames(session.rate_hz), session.rate_hz // FRAMES_PER_SECOND)
         if session.segment is not None:
             rings = [session.segment.recent(ring, wanted) for ring in ("input", "output")]
         else:  # of a remote session, four times a second
@@ -66,7 +67,7 @@ class Feed:
             audio = meters.mono(frames) if len(frames) else frames[:, 0]
             shown[f"{name}_spectrum"] = base64.b64encode(meters.spectrum(audio, session.rate_hz)).decode()
             if name == "in":
-                pitch = meters.pitch_hz(audio, session.rate_hz)
+                pitch = tuner.pitch_hz(audio, session.rate_hz)
                 shown["pitch_hz"] = pitch and round(pitch, 1)
         return shown
 

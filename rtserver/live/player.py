@@ -16,8 +16,8 @@ from rtserver.client import Bridge
 from rtserver.errors import UserError
 from rtserver.live import devices, driver
 from rtserver.live.devices import Device
-from rtserver.live.pitch import pitch_hz
 from rtserver.live.takes import Recorder
+from rtserver.tuner import pitch_hz
 
 DEFAULT_RATES_HZ = (48000, 44100)
 PROBE_SECONDS = 0.6  # how long a driver is watched to learn its habits

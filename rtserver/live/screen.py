@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtserver.live.controls import KEYS, Controls
-from rtserver.live.pitch import note_name
+from rtserver.tuner import note_name
 
 FLOOR_DB = -60.0
 WIDTH = 40

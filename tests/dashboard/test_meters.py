@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtserver import _engine, latency
+from rtserver import _engine, latency, tuner
 from rtserver.dashboard import meters
 
 
@@ -23,24 +23,13 @@ def test_levels_of_a_sine_of_silence_and_of_nothing() -> None:
 
 @pytest.mark.parametrize("rate_hz", [8000, 44100, 48000, 96000])
 @pytest.mark.parametrize("hz", [110.0, 440.0, 1500.0])
-def test_spectrum_and_pitch_of_a_sine(rate_hz: int, hz: float) -> None:
-    audio = tone(hz, rate_hz, meters.window_frames(rate_hz))
+def test_spectrum_of_a_sine(rate_hz: int, hz: float) -> None:
+    audio = tone(hz, rate_hz, tuner.window_frames(rate_hz))
     bands = np.frombuffer(meters.spectrum(audio, rate_hz), np.uint8)
     assert len(bands) == meters.BANDS
     loudest_hz = meters.LOWEST_HZ * (meters.HIGHEST_HZ / meters.LOWEST_HZ) ** (np.argmax(bands) / meters.BANDS)
     assert abs(loudest_hz - hz) < 1.5 * rate_hz / len(audio) + 0.06 * hz
     assert bands.max() == pytest.approx(255 * (1 - 6.0 / 90.0), abs=5)  # -6 dB, less what lies between two bins
-    assert meters.pitch_hz(audio, rate_hz) == pytest.approx(hz, rel=0.01)
-
-
-def test_a_voice_like_sound_has_the_pitch_of_its_fundamental_and_noise_has_none() -> None:
-    frames = meters.window_frames(48000)
-    voice = sum(tone(150.0 * k, 48000, frames, 0.3 / k) for k in range(1, 9))
-    assert meters.pitch_hz(np.asarray(voice, np.float32), 48000) == pytest.approx(150.0, rel=0.01)
-    noise = np.random.default_rng(1).uniform(-0.5, 0.5, frames).astype(np.float32)
-    assert meters.pitch_hz(noise, 48000) is None
-    assert meters.pitch_hz(np.zeros(frames, np.float32), 48000) is None
-    assert meters.pitch_hz(voice[:100], 48000) is None
 
 
 def test_recent_gives_the_newest_frames_of_the_running_epoch_and_no_older_ones() -> None:
