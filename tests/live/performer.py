@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Performer:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.lines.append(json.loads(line))
+            self.lines.append({**json.loads(line), "told_s": time.monotonic()})
 
     def __enter__(self) -> Performer:
         self.wait(lambda now: now["state"] == "playing", "playing", 90.0)

@@ -32,9 +32,13 @@ def require() -> None:
 
 
 class Pulse:
-    """A server of its own in `folder`, with a microphone and the headphones of these names."""
+    """A server of its own in `folder`, with a microphone and the headphones of these names.
 
-    def __init__(self, folder: Path, headphones: Sequence[str]) -> None:
+    Both run by the system's clock, or, as `pipes`, by whoever writes `NAME.pipe` and reads it: float32, one channel in,
+    two out.
+    """
+
+    def __init__(self, folder: Path, headphones: Sequence[str], pipes: bool = False) -> None:
         self.folder = folder
         (folder / "run").mkdir(mode=0o700)
         socket = folder / "native"
@@ -45,11 +49,16 @@ class Pulse:
             "PULSE_SERVER": f"unix:{socket}",
             "JACK_NO_START_SERVER": "1",
         }
-        devices = {"virtual_microphone": "microphone.monitor", **{f"virtual_{name}": name for name in headphones}}
+        microphone = "microphone" if pipes else "microphone.monitor"
+        devices = {"virtual_microphone": microphone, **{f"virtual_{name}": name for name in headphones}}
         rows = (f"pcm.{name} {{ type pulse device {device} }}" for name, device in devices.items())
         (folder / ".asoundrc").write_text("\n".join([*rows, "ctl.pulse { type pulse }\n"]))
-        sinks = [("microphone", 1), *((name, 2) for name in headphones)]
-        modules = [f"module-null-sink sink_name={name} rate={RATE_HZ} channels={channels}" for name, channels in sinks]
+        modules = []
+        for name in ("microphone", *headphones):
+            source = name == "microphone"
+            kind = ("pipe-source source" if source else "pipe-sink sink") if pipes else "null-sink sink"
+            pipe = f" format=float32le file={folder / name}.pipe" if pipes else ""
+            modules.append(f"module-{kind}_name={name} rate={RATE_HZ} channels={1 if source else 2}{pipe}")
         modules.append(f"module-native-protocol-unix socket={socket} auth-anonymous=1")
         self._started: list[subprocess.Popen[bytes]] = []
         self._start(
@@ -57,7 +66,7 @@ class Pulse:
             *(word for module in modules for word in ("-L", module)),
         )  # fmt: skip
         deadline = time.monotonic() + 20.0
-        while b"microphone" not in self._ask("pactl", "list", "short", "sinks"):
+        while b"microphone" not in self._ask("pactl", "list", "short", "sources"):
             assert time.monotonic() < deadline, (folder / "pulseaudio.log").read_text()
             time.sleep(0.1)
 

@@ -43,8 +43,8 @@ def bounce(x: Floats, sizes: list[int], seed: int = 5, voices: tuple[int, ...] =
         return y[s.parts.reported :]
 
 
-def synchronous(x: Floats, seed: int = 5, voice: int = 1) -> Floats:
-    intake, renderer = _engine.Intake(RATE, 1, 160), _engine.Renderer(RATE, 160, make_voice(voice), seed)
+def synchronous(x: Floats, seed: int = 5, voice: int = 1, rate: int = RATE) -> Floats:
+    intake, renderer = _engine.Intake(rate, 1, 160), _engine.Renderer(rate, 160, make_voice(voice), seed)
     intake.push(x)
     intake.finish()
     parts = []
@@ -92,6 +92,24 @@ def test_a_change_of_decoder_is_heard_from_a_hop_on() -> None:
     assert len(different) > 0
     assert different[0] > RATE // 8 - 1500 - 128, "what was played before stays"
     assert np.isfinite(y).all()
+
+
+def test_a_change_of_decoder_is_a_cross_fade_over_a_hop() -> None:
+    """At the network's rate, where no resampler hides a step: the decoder before plays on for a hop, weighed against
+    the new one, which begins with it."""
+    rate, hop = 16000, 160
+    x = noise(rate // 4)
+    with streaming("model", rate, hop, encode=encode, voices=[make_voice(1), make_voice(2)], seed=5) as s:
+        y1 = s.play(x[: rate // 8], [hop])
+        s.bridge.set("decoder", 1)
+        y = np.concatenate([y1, s.play(x[rate // 8 :], [hop])])[s.parts.reported :]
+    before = synchronous(x, rate=rate)[: len(y)]
+    change = int(np.flatnonzero(y != before)[0]) // hop * hop
+    new = synchronous(x[change:], voice=2, rate=rate)[: len(y) - change]
+    weight = (np.arange(hop, dtype=np.float32) + np.float32(0.5)) / np.float32(hop)
+    old = before[change : change + hop]
+    assert np.allclose(y[change : change + hop], old + weight * (new[:hop] - old), rtol=0, atol=1e-6)
+    assert np.array_equal(y[change + hop :], new[hop:])
 
 
 def test_two_sessions_do_not_mix() -> None:
