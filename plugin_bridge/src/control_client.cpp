@@ -249,12 +249,13 @@ void ControlClient::take(const ControlReply& reply, uint64_t now_ns) {
   } else if (const auto* connected = std::get_if<ConnectedReply>(&reply)) {
     if (phase_ == Phase::kConnecting) attach(*connected);
   } else if (const auto* error = std::get_if<ErrorReply>(&reply)) {
-    if (phase_ != Phase::kConnecting) return;
+    if (phase_ != Phase::kAsking && phase_ != Phase::kConnecting) return;
     if (error->code == "loading") {
       deadline_ns_ = now_ns + kAnswerNs;
       repeat_ns_ = now_ns + kLoadingNs;
+      if (bridge_ && link() == Link::kNoServer) announce(Link::kConnecting, error->text);
       message_ = error->text;
-    } else if (error->text.rfind("no session ", 0) != 0) {  // that would be the answer to a late goodbye
+    } else if (phase_ == Phase::kConnecting && error->text.rfind("no session ", 0) != 0) {  // of a late goodbye
       session_ = 0;
       refused_live_ = !request_.offline;
       if (segment_) let_go();

@@ -269,7 +269,7 @@ class Server:
             try:
                 self._on_event(event, address)
             except UserError as error:
-                self._reply(osc.ErrorReply("refused", str(error)), address)
+                self._reply(osc.ErrorReply(getattr(error, "code", "refused"), str(error)), address)
 
     def _reply(self, event: osc.Event, address: Address) -> None:
         try:
@@ -293,6 +293,8 @@ class Server:
             case osc.StatusRequest():
                 self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
             case osc.ModelsRequest():
+                if not self._models_ready.is_set():  # who asks for a session's default would get a probe
+                    raise Refused("loading", "the packs are still being read; try again in a moment")
                 self._reply(osc.ModelsReply(json.dumps(self.catalog.description)), address)
             case osc.PresetSave(session=number, name=name):
                 self.presets.save(self._session(number), name)
@@ -334,20 +336,18 @@ class Server:
         try:
             session = await self._open(event, address)
         except UserError as error:
-            self._reply(osc.ErrorReply(error.code if isinstance(error, Refused) else "refused", str(error)), address)
+            self._reply(osc.ErrorReply(getattr(error, "code", "refused"), str(error)), address)
             return
-        if session is not None:
-            parts = session.parts.to_dict()
-            self._reply(
-                osc.Connected(
-                    session=session.number,
-                    shm="" if session.remote else session.segment_name,
-                    generation=session.generation,
-                    audio_port=self.worker.audio_port if session.remote and self.worker is not None else 0,
-                    **parts,
-                ),
-                address,
-            )
+        if session is None:
+            return
+        connected = osc.Connected(
+            session=session.number,
+            shm="" if session.remote else session.segment_name,
+            generation=session.generation,
+            audio_port=self.worker.audio_port if session.remote and self.worker is not None else 0,
+            **session.parts.to_dict(),
+        )
+        self._reply(connected, address)
 
     async def _open(self, event: osc.Connect, address: Address) -> Session | None:
         """The session that answers a request; None when the answer is already on its way."""

@@ -31,7 +31,7 @@ def test_the_plugin_may_start_first(plugin_of, start_server):
     plugin.set("temperature", 0.5)
     plugin.set("seed", 99)
     plugin.activate(48000, 128, 2)
-    assert connection(plugin) == "no server"
+    eventually(lambda: connection(plugin) == "no server", "it notices")
     assert f"127.0.0.1:{port}" in plugin.ask("message")
     server = start_server("--model", "loopback", port=port)
     until_connected(plugin, 2.0)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from rtserver import model_file, pipeline, prepared
+from rtserver import model_file, osc, pipeline, prepared
 from rtserver.client import Bridge
+from rtserver.connection import ControlConnection, NoServer
 from tests.server.harness import ServerProcess, eventually, noise, through
 
 Start = Callable[..., ServerProcess]
@@ -70,18 +73,34 @@ def test_the_worker_imports_neither_the_command_line_nor_http(
 
 @pytest.mark.parametrize("how", ["off", "read-only"])
 def test_a_server_without_a_cache_serves(
-    how: str, start_server: Start, cache: Path, tiny_pack: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, cache: Path, tiny_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And tells what it serves only when it knows: a client that asks first would take a probe for the default."""
     if how == "off":
         monkeypatch.setenv(prepared.VARIABLE, "off")
     else:
         cache.write_text("")  # even root can't make a folder of this
     other = tiny_pack.with_name("other.pt")
     shutil.copy(tiny_pack, other)
-    server = start_server("--model", str(tiny_pack), "--model", str(other))
-    assert np.std(sound(server)) > 1e-3
-    told = re.findall(r".*prepared weights.*", server.log.read_text())
-    assert len(told) == (how != "off"), "said once"
+    server = ServerProcess(tmp_path / "log", "--model", str(tiny_pack), "--model", str(other))
+
+    def served() -> dict[str, Any] | None:
+        with ControlConnection("127.0.0.1", server.port) as connection:
+            try:
+                answer = connection.request(osc.ModelsRequest(), osc.ModelsReply, 10.0)
+            except NoServer:  # not yet
+                return None
+        return dict(json.loads(cast(osc.ModelsReply, answer).json))
+
+    try:
+        first = eventually(served, "what is served", 60.0)
+        assert first["default"] == "tiny" and {"tiny", "other"} <= {model["name"] for model in first["models"]}
+        server.wait_ready()
+        assert np.std(sound(server)) > 1e-3
+        told = re.findall(r".*prepared weights.*", server.log.read_text())
+        assert len(told) == (how != "off"), "said once"
+    finally:
+        server.stop()
 
 
 def test_a_new_worker_is_fed_although_the_cache_was_emptied(start_server: Start, cache: Path, tiny_pack: Path) -> None:
