@@ -45,7 +45,8 @@ def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
     hours: Counter[str] = Counter()
     for record in records:
         hours[record["timbre"]] += record["seconds"] / 3600.0
-    melodies = "melodies, one note at a time, MIDI pitches 50 to 96" if corpus.reels else ""
+    pitches = f"MIDI pitches {corpus.lowest_pitch} to {corpus.highest_pitch}"
+    melodies = f"melodies, one note at a time, {pitches}" if corpus.reels else ""
     parts = "passages in all their parts" if corpus.domains else ""
     return {
         "scores": len(works),

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mido
@@ -18,6 +19,7 @@ import pytest
 from training.corpus import report, soundfonts, storage
 from training.corpus.build import build
 from training.corpus.midi import Note
+from training.corpus.plan import plan
 from training.corpus.settings import CorpusSettings
 from training.corpus.synthesis import render
 from training.dataset import UNKNOWN, Corpus
@@ -135,6 +137,19 @@ def test_a_killed_run_goes_on_and_a_finished_corpus_is_read_back(
     assert "| tones | 0.0" in text and "| own |" in text
 
 
+def test_melodies_keep_to_the_pitches_asked_for_and_dry_instruments_to_no_room(table: dict[str, object]) -> None:
+    settings = CorpusSettings.of({**table, "lowest_pitch": 36, "highest_pitch": 62, "dry": ["tones"]})
+    with ThreadPoolExecutor(1) as pool:
+        (melody,) = (p for p in plan(settings, pool) if p.home == "melody")
+    pitches = {n.pitch for n in melody.reel.notes}
+    assert 36 <= min(pitches) < 50 and max(pitches) <= 62
+    varied = {item.timbre: item.settings["varied"] for item in melody.items}
+    assert varied == {"tones": False, "more": True, "whistle": True, "voice": True}
+    for wrong in ({"dry": ["kazoo"]}, {"lowest_pitch": 80}):
+        with pytest.raises(ValueError, match=rf"corpus\.{next(iter(wrong))}"):
+            CorpusSettings.of({**table, **wrong})
+
+
 def _read_back(folder: Path) -> None:
     corpus = Corpus(folder, "train", ["tones", "more", "whistle", "own"])
     assert corpus.reels[0].home == "melody"
@@ -171,8 +186,8 @@ def test_timbres_of_one_reel_sound_together() -> None:
 
 
 def test_a_sung_line_has_the_pitch_of_its_notes() -> None:
-    notes = [Note(0.2 + i, 0.2 + i + 0.9, pitch, 90) for i, pitch in enumerate((50, 57, 64, 71))]
-    audio = render("sung", notes, 4.5, seed=1)
+    notes = [Note(0.2 + i, 0.2 + i + 0.9, pitch, 90) for i, pitch in enumerate((41, 50, 57, 64, 71))]
+    audio = render("sung", notes, 5.5, seed=1)
     for note in notes:
         window = audio[int((note.onset_s + 0.15) * 16000) :][:3200] * np.hanning(3200)
         hz = 440.0 * 2 ** ((note.pitch - 69) / 12)

@@ -17,6 +17,7 @@ from training.corpus.settings import CorpusSettings, DomainSettings
 from training.corpus.synthesis import MONOPHONIC, is_sampled
 
 RENDERING = 2  # rises when the same settings make another sound
+RENDERINGS = {"sung": 3}  # instruments that changed alone
 MELODY = "melody"
 RECORDING = "recordings:"
 UNSEEN = "unseen"
@@ -94,7 +95,8 @@ def _side(split: str) -> str:
 
 
 def _melodies(split: str, works: list[Work], settings: CorpusSettings, number: int) -> list[Reel]:
-    made = make_reels(works, settings.reel_seconds, settings.reels[split], seed=100 + number)
+    pitches = settings.lowest_pitch, settings.highest_pitch
+    made = make_reels(works, settings.reel_seconds, settings.reels[split], 100 + number, *pitches)
     return [Reel(f"{MELODY}_{split}_{r:02d}", split, notes, used) for r, (notes, used) in enumerate(made)]
 
 
@@ -131,11 +133,11 @@ def _with_items(reel: Reel, home: str, settings: CorpusSettings, fonts: list[Pat
 def _item(reel: Reel, name: str, settings: CorpusSettings, fonts: list[Path]) -> Item:
     instrument = settings.instruments[name]
     of_item: dict[str, Any] = {
-        "version": RENDERING,
+        "version": RENDERINGS.get(instrument, RENDERING),
         "instrument": instrument,
         "seconds": round(reel.seconds, 6),
         "seed": _number(f"{settings.seed}/{reel.name}/{name}"),
-        "varied": settings.varied,
+        "varied": settings.varied and name not in settings.dry,
         "notes": notes_hash(reel),
     }
     if not is_sampled(instrument):

@@ -26,9 +26,11 @@ class CorpusSettings:
 
     instruments: name -> `program:N`, `ensemble:NAME`, `whistle`, `sung`, `additive` or `recordings:FOLDER`.
     score_domains, reels, reel_seconds: melodies of one voice, how many reels a split; every instrument plays them all.
+    lowest_pitch, highest_pitch: MIDI pitches that melodies are transposed between.
     domains: music of all parts, which the domain's instrument plays and `also` others in turn.
     soundfonts: alternate from reel to reel (see soundfonts.find); test_soundfont plays the split `unseen` alone: the
-    test reels in sounds that training never heard. varied: with random equalisation and rooms.
+    test reels in sounds that training never heard. varied: with random equalisation and rooms, except for the
+    instruments in `dry`: what decoders learn to say had better not be in a hundred rooms.
     midi_folder: a folder of MIDI files that stands in for the shipped scores.
     """
 
@@ -37,11 +39,14 @@ class CorpusSettings:
     instruments: dict[str, str] = field(default_factory=dict)
     reels: dict[str, int] = field(default_factory=dict)
     reel_seconds: float = 600.0
+    lowest_pitch: int = 50
+    highest_pitch: int = 96
     domains: dict[str, DomainSettings] = field(default_factory=dict)
     also: int = 2
     soundfonts: tuple[str, ...] = ("FluidR3_GM.sf2",)
     test_soundfont: str = ""
     varied: bool = False
+    dry: tuple[str, ...] = ()
     midi_folder: str = ""
     seed: int = 0
 
@@ -55,6 +60,12 @@ class CorpusSettings:
         for name in self.instruments:
             if "." in name or "/" in name:
                 raise ValueError(f"instruments.{name}: a name becomes part of a file name, without . and /")
+        for name in self.dry:
+            if name not in self.instruments:
+                raise ValueError(f"dry: {name!r} is not one of the instruments")
+        # A melody is folded into the range by octaves, and half a dozen semitones at each end keep its middle inside.
+        if not 0 < self.lowest_pitch <= self.highest_pitch - 24 <= 127 - 24:
+            raise ValueError("lowest_pitch and highest_pitch: expected MIDI pitches of 1 to 127, two octaves apart")
         if self.reel_seconds <= 0 or self.also < 0:
             raise ValueError("reel_seconds and also: expected more than 0, and 0 or more")
 
