@@ -99,14 +99,12 @@ class Settings:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: not TOML: {error}") from None
-        if isinstance(table.get("corpus"), str):  # that of another configuration beside it
-            table["corpus"] = tomllib.loads((path.parent / table["corpus"]).read_text(encoding="utf-8"))["corpus"]
-        for name in ("model", "corpus", "train"):
+        corpus = CorpusSettings.read(path)
+        for name in ("model", "train"):
             if not isinstance(table.get(name), dict):
                 raise ValueError(f"{path}: [{name}] is missing")
         if unknown := set(table) - {"model", "corpus", "train"}:
             raise TypeError(f"{path}: unknown table [{min(unknown)}]; there are [model], [corpus] and [train]")
-        corpus = CorpusSettings.of(table["corpus"], f"{path}: corpus.")
         train = _record(TrainSettings, table["train"], f"{path}: train.")
         for name in train.timbre_lags_ms:
             if name not in corpus.instruments:

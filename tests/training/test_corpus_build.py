@@ -76,10 +76,9 @@ def table(tmp_path: Path) -> dict[str, object]:
 
 
 def to_toml(table: dict[str, object]) -> str:
-    """The table [corpus] of a configuration; values of these tests are JSON, which TOML shares but for tables."""
-    lines = ["[model]", 'preset = "live"', "[train]", "domains = { tones = 1.0 }", "timbre_lags_ms = { tones = 0.0 }"]
+    """A file with the table [corpus] alone; values of these tests are JSON, which TOML shares but for tables."""
     flat = {k: v for k, v in table.items() if not isinstance(v, dict)}
-    lines += ["[corpus]", *(f"{k} = {json.dumps(v)}" for k, v in flat.items())]
+    lines = ["[corpus]", *(f"{k} = {json.dumps(v)}" for k, v in flat.items())]
     for name in ("instruments", "reels"):
         lines += [f"[corpus.{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table[name].items())]  # type: ignore[attr-defined]
     lines += ["[corpus.domains.tones]", 'scores = ["own"]', "hours = { train = 0.02, test = 0.004 }"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from training import settings
+from training.corpus.settings import CorpusSettings
 from training.loop import confusion_weight, learning_rate
 from training.settings import Settings, TrainSettings
 
@@ -38,7 +39,8 @@ def test_settings_name_the_field(right: str, wrong: str, kind: type[Exception], 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_configuration_can_be_read(path: Path) -> None:
-    assert Settings.read(path).name == path.stem
+    settings = Settings.read(path)
+    assert settings.name == path.stem and settings.corpus == CorpusSettings.read(path)
 
 
 def test_schedules() -> None:

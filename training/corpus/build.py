@@ -25,7 +25,6 @@ from training.corpus.performance import Reel
 from training.corpus.plan import UNSEEN, Item, PlannedReel, plan
 from training.corpus.settings import CorpusSettings
 from training.corpus.synthesis import render
-from training.settings import Settings
 
 # Seconds of audio that a second of processor time renders, measured over six hours of classical.toml on a Zen 4 core.
 TIMES_REALTIME = 85.0
@@ -122,7 +121,7 @@ def _seconds(p: PlannedReel) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="training configuration (TOML)")
+    parser.add_argument("--config", type=Path, required=True, help="TOML with a table [corpus]")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="processes that render at once")
     parser.add_argument("-o", "--output", type=Path, help="folder of the corpus; training/corpora/NAME otherwise")
     parser.add_argument("--plan", action="store_true", help="choose the music and tell what would be rendered")
@@ -130,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # Ended politely, it ends its workers too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    folder = build(Settings.read(arguments.config).corpus, arguments.workers, arguments.output, arguments.plan)
+    folder = build(CorpusSettings.read(arguments.config), arguments.workers, arguments.output, arguments.plan)
     print(report.table(folder, arguments.plan))
     if arguments.picture:
         report.picture(folder, arguments.picture, arguments.plan)

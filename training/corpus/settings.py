@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -72,6 +73,20 @@ class CorpusSettings:
     @property
     def folder(self) -> Path:
         return CORPORA / self.name
+
+    @classmethod
+    def read(cls, path: Path) -> CorpusSettings:
+        """The table [corpus] of a TOML file, or of the one beside it that `corpus = "..."` names; what else is there is
+        not looked at. OSError, ValueError or TypeError say what is wrong with it."""
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8")).get("corpus")
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not TOML: {error}") from None
+        if isinstance(table, str):
+            return cls.read(path.parent / table)
+        if not isinstance(table, dict):
+            raise ValueError(f"{path}: [corpus] is missing")
+        return cls.of(table, f"{path}: corpus.")
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str = "corpus.") -> CorpusSettings:

@@ -6,7 +6,6 @@ gives the same segments. Shapes: N samples at 16 kHz, H hops of 10 ms.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +47,7 @@ class Segment:
 
 def folder_of(config: Path = CONFIG) -> Path:
     """Where that corpus lies. FileNotFoundError or ValueError if the file is not there or not a corpus."""
-    table = tomllib.loads(config.read_text(encoding="utf-8"))
-    return CorpusSettings.of(table["corpus"], f"{config}: corpus.").folder
+    return CorpusSettings.read(config).folder
 
 
 def level(audio: np.ndarray) -> np.ndarray:
