@@ -17,6 +17,31 @@ constexpr int kUnitBytes = 4 * kUnitRows;
 constexpr int at_most(int a, int b) { return a < b ? a : b; }
 constexpr int at_least(int a, int b) { return a > b ? a : b; }
 
+// How past taps are multiplied: as all else, unless the instruction set has its own way.
+template <class Set, bool Inverts = Set::kInverts>
+struct PastProducts {
+  using Weights = typename Set::Int;
+  using Operand = typename Set::Operand;
+  static RTENGINE_INLINE Weights weights(Int bytes) { return bytes; }
+  static RTENGINE_INLINE Operand operand(const std::uint8_t* bytes) { return Set::operand(bytes); }
+  static RTENGINE_INLINE Int dot(Int sums, Operand x, Weights weights) { return Set::dot(sums, x, weights); }
+};
+template <class Set>
+struct PastProducts<Set, true> : Set::PastProducts {};
+using Past = PastProducts<Int8>;
+
+// What sums of products with an input lack, and such sums with it.
+template <class Set = Int8>
+RTENGINE_INLINE std::int32_t lack(const std::uint8_t* bytes, int columns) {
+  if constexpr (Set::kInverts) return Set::lack(bytes, columns);
+  return 0;
+}
+template <class Set = Int8>
+RTENGINE_INLINE Int completed(Int sum, std::int32_t lacking) {
+  if constexpr (Set::kInverts) return Set::add(sum, Set::broadcast(lacking));
+  return sum;
+}
+
 // sums [N slots, P planes, V vectors] += V vectors of rows, column group by column group. x [N][P]: bytes with kOffset.
 template <int N, int P, int V>
 RTENGINE_INLINE void add_dots(Int (&sums)[N][P][V], const std::int8_t* w, int group_bytes,
@@ -46,7 +71,7 @@ RTENGINE_INLINE void add_dots(Int (&sums)[N][P][V], const std::int8_t* w, int gr
 // Calls run(first unit, units in tile, weights) for each tile of a matrix [16 units, columns] of so many bits a weight.
 template <int Bits, class Run>
 RTENGINE_INLINE void each_tile(const std::int8_t* matrix, int units, int columns, const Run& run) {
-  for (int first = 0, tile = kTileUnits; first < units; first += tile) {
+  for (int first = 0, tile = Int8::kTileUnits; first < units; first += tile) {
     while (tile > units - first) tile /= 2;
     run(first, tile, matrix + static_cast<std::size_t>(first) * kUnitRows * columns * Bits / 8);
   }

@@ -14,6 +14,7 @@ struct Int8Lanes {
   using Int = __m256i;
   static constexpr int kWidth = 8;
   static constexpr int kSums = 8;  // of 16 registers
+  static constexpr int kTileUnits = 4;
   static constexpr bool kFused = false;
 
   static Int zero() { return _mm256_setzero_si256(); }
@@ -64,6 +65,7 @@ struct Int8Lanes {
 struct Int8 : Int8Lanes {
   using Operand = __m256i;
   static constexpr int kOffset = 128;  // vpdpbusd takes its first factor unsigned
+  static constexpr bool kInverts = false;
 
   static Operand operand(const std::uint8_t* bytes) { return four(bytes); }
   static Int dot(Int sums, Operand x, Int weights) { return unsigned_dot(sums, x, weights); }
@@ -76,21 +78,36 @@ struct Int8 : Int8Lanes {
 #else
 
 // vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits and saturates. With |x| up to 128 as the
-// unsigned factor and the sign of x given to the weight (up to 127), a pair is at most 32,512: it never does.
+// unsigned factor and, where x is negative, the bits of the weight (up to 127) inverted, which makes it -w - 1, a pair
+// is from -32,768 to 32,258: it never does. Four operations for 32 products, of which two have to wait for the two
+// pipes that multiply (Zen 4); vpsignb instead of vpxor, which would give -w, makes it three.
 struct Int8 : Int8Lanes {
   struct Operand {
-    Int sign, magnitude;
+    Int magnitude, negative;
   };
   static constexpr int kOffset = 0;
+  static constexpr bool kInverts = true;
 
-  static Operand operand(const std::uint8_t* bytes) {
-    const Int x = four(bytes);
-    return {x, _mm256_abs_epi8(x)};
+  static Operand operand(const std::uint8_t* bytes) { return operand(four(bytes)); }
+  static Int dot(Int sums, Operand x, Int weights) { return multiplied(sums, x, weights); }
+  static std::int32_t lack(const std::uint8_t* bytes, int count) {
+    __m128i sums = _mm_setzero_si128();
+    for (int i = 0; i < count; i += 16) {
+      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i));
+      const __m128i of_negative = _mm_and_si128(_mm_abs_epi8(x), _mm_cmpgt_epi8(_mm_setzero_si128(), x));
+      sums = _mm_add_epi64(sums, _mm_sad_epu8(of_negative, _mm_setzero_si128()));
+    }
+    return _mm_cvtsi128_si32(sums) + _mm_extract_epi32(sums, 2);
   }
-  static Int dot(Int sums, Operand x, Int weights) {
-    const Int pairs = _mm256_maddubs_epi16(x.magnitude, _mm256_sign_epi8(weights, x.sign));
-    return _mm256_add_epi32(sums, widened(pairs));
-  }
+
+  // A weight of the past taps meets several inputs, so that it is what is taken apart.
+  struct PastProducts {
+    using Weights = Int8::Operand;
+    using Operand = Int;
+    static Weights weights(Int bytes) { return Int8::operand(bytes); }
+    static Operand operand(const std::uint8_t* bytes) { return four(bytes); }
+    static Int dot(Int sums, Operand x, Weights weights) { return multiplied(sums, weights, x); }
+  };
 
   // A pair of products is at most 2 * 15 * 128, and eight of those, of 32 columns, still fit into 16 bits.
   struct PairSums {
@@ -104,7 +121,7 @@ struct Int8 : Int8Lanes {
       upper_pairs = _mm256_add_epi16(upper_pairs, _mm256_maddubs_epi16(weights.upper, x));
       lower_pairs = _mm256_add_epi16(lower_pairs, _mm256_maddubs_epi16(weights.lower, x));
 #if defined(__GNUC__)
-      __asm__("" : "+x"(upper_pairs), "+x"(lower_pairs));  // GCC would add up in a tree, whose leaves fill the stack
+      __asm__("" : "+x"(upper_pairs), "+x"(lower_pairs));  // as in multiplied()
 #endif
     }
     void fold() {
@@ -117,6 +134,15 @@ struct Int8 : Int8Lanes {
   };
 
  private:
+  static Operand operand(Int bytes) { return {_mm256_abs_epi8(bytes), _mm256_cmpgt_epi8(zero(), bytes)}; }
+  static Int multiplied(Int sums, Operand a, Int b) {
+    const Int pairs = _mm256_maddubs_epi16(a.magnitude, _mm256_xor_si256(b, a.negative));
+    sums = _mm256_add_epi32(sums, widened(pairs));
+#if defined(__GNUC__)
+    __asm__("" : "+x"(sums));  // GCC would add up in a tree, whose leaves fill the stack
+#endif
+    return sums;
+  }
   static Int widened(Int pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 };
 

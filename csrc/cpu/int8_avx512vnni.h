@@ -14,8 +14,10 @@ struct Int8 {
   using Int = __m512i;
   using Operand = __m512i;
   static constexpr int kOffset = 128;  // vpdpbusd takes its first factor unsigned
+  static constexpr bool kInverts = false;
   static constexpr int kWidth = 16;
-  static constexpr int kSums = 16;      // of 32 registers
+  static constexpr int kSums = 16;  // of 32 registers
+  static constexpr int kTileUnits = 8;
   static constexpr bool kFused = true;  // room for the past taps' sums beside
 
   static Int zero() { return _mm512_setzero_si512(); }

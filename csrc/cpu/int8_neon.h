@@ -12,8 +12,10 @@ struct Int8 {
   using Int = int32x4_t;
   using Operand = int8x16_t;
   static constexpr int kOffset = 0;
+  static constexpr bool kInverts = false;
   static constexpr int kWidth = 4;
   static constexpr int kSums = 16;  // of 32 registers
+  static constexpr int kTileUnits = 8;
   static constexpr bool kFused = false;
 
   static Int zero() { return vdupq_n_s32(0); }

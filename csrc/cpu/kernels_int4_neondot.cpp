@@ -8,7 +8,7 @@
 #include "cpu/kernels_int8_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kNeonDotInt4Kernels{Int8::kOffset, Weights::kInputOffset, begin_hop, step,
-                                             sample,        most_probable};
+extern const Int8Kernels kNeonDotInt4Kernels{
+    Int8::kOffset, Weights::kInputOffset, Int8::kTileUnits, Int8::kInverts, begin_hop, step, sample, most_probable};
 }
 #endif

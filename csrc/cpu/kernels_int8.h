@@ -16,15 +16,19 @@
 // all instruction sets, whatever the order of their additions, have the same bits.
 //
 // R, S, L: residual, skip and latent channels, R and S padded to a multiple of 16 (int4: 32). A unit is [16 rows, 4
-// columns] of a matrix in 64 bytes, on every instruction set. A matrix is cut into tiles of 8, 4, 2 or 1 units of rows,
-// largest first; a tile is stored by groups of 4 columns. The 2R rows of a gated convolution are interleaved by units:
-// gate 0, content 0, gate 1, ... and scaled by -log2(e) and -2 log2(e), as in kernels.h. In int4 two units share their
-// 64 bytes: see weights_nibbles.h.
+// columns] of a matrix in 64 bytes, on every instruction set. A matrix is cut into tiles of kTileUnits (8 or 4), ..., 2
+// or 1 units of rows, largest first; a tile is stored by groups of 4 columns. The 2R rows of a gated convolution are
+// interleaved by units: gate 0, content 0, gate 1, ... and scaled by -log2(e) and -2 log2(e), as in kernels.h. In int4
+// two units share their 64 bytes: see weights_nibbles.h.
 //
 // The trait `Int8` of an instruction set (int8_avx2.h, ...): `Int` is a vector of kWidth int32 sums. dot(sums, x, w)
 // adds to each sum four products of (x + kOffset), `x + kOffset` being bytes in memory and x in [-128, 127], and w, in
-// [-127, 127]. kSums: how many sums a product keeps in registers. kFused: whether there is room for as many more.
-// `Weights` (weights_bytes.h, weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
+// [-127, 127]. kSums: how many sums a product keeps in registers. kTileUnits: rows of the largest tile; with those of
+// one product, its weights are read from front to back. kFused: whether there is room for as many sums more. Where
+// kInverts, w is replaced by -w - 1 with every negative x, and each sum is short of the magnitudes of these x: lack(x,
+// count). The past taps have products of their own, `PastProducts`, with the roles changed: x becomes -x - 1 with every
+// negative w, and what is lacking, the magnitudes of these w, is in Int8Layer::past_base. `Weights` (weights_bytes.h,
+// weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +37,6 @@
 namespace rtengine {
 
 inline constexpr int kUnitRows = 16;
-inline constexpr int kTileUnits = 8;
 inline constexpr int kGreatest8 = 127;
 inline constexpr int kGreatest16 = 32512;  // 127 * 256: both planes of a 16-bit input stay in [-128, 127]
 inline constexpr int kMostSlots = 8;       // in one step
@@ -59,8 +62,8 @@ struct Int8Layer {
   const std::int8_t* mix = nullptr;
 
   const std::int8_t* past = nullptr;        // [2R, R] in tiles of one unit
-  const std::int32_t* past_base = nullptr;  // [2R]: the sum that all offsets of `past` make, negative
-  const std::int32_t* base = nullptr;       // [2R]: the same of `now`
+  const std::int32_t* past_base = nullptr;  // [2R]: what `past` lacks, less the sum that all its offsets make
+  const std::int32_t* base = nullptr;       // [2R]: the latter of `now`, negative
   const float* latent = nullptr;            // [L, 2R] in float32, divided by `scale`, as is
   const float* bias = nullptr;              // [2R]
 };
@@ -115,7 +118,7 @@ struct Int8Slot {
   std::uint8_t* planes = nullptr;        // [2, S]: high and low bytes of a 16-bit input
   std::uint8_t* current = nullptr;       // [R]: a layer's input without offset
   std::uint8_t* z = nullptr;             // [2, R]: of the even and of the odd layers
-  std::int32_t* sums = nullptr;          // [3]: of all z, even and odd, and of `current`
+  std::int32_t* sums = nullptr;          // [3]: LayerInput::sum of all z, even and odd, and of a layer's input
   float* gated = nullptr;                // [2R]
   float* x = nullptr;                    // [R]: the residual stream
   float* skip = nullptr;                 // [S]
@@ -126,7 +129,7 @@ struct Int8Slot {
 
 inline constexpr int kInputSum = 2;  // place in Int8Slot::sums
 
-// What a product of the layers has as input: bytes [R], and where their sum is.
+// What a product of the layers has as input: bytes [R], and where their sum is (in int8: what products with them lack).
 struct LayerInput {
   const std::uint8_t* bytes;
   const std::int32_t* sum;
@@ -135,6 +138,8 @@ struct LayerInput {
 struct Int8Kernels {
   int offset;        // of past inputs and of those at the end: Int8::kOffset
   int input_offset;  // of the other inputs: Weights::kInputOffset
+  int tile_units;    // Int8::kTileUnits
+  bool inverts;      // Int8::kInverts
   void (*begin_hop)(const Int8Decoder&, Int8Slot&) noexcept;
   // The next sample of `count` slots, 1 to 8; older and newer [count].
   void (*step)(const Int8Decoder&, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept;

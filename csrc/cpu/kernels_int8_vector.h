@@ -35,13 +35,14 @@ RTENGINE_INLINE void tile_beside_past(const std::int8_t* tile, LayerInput input,
   });
   for (int quarter = 0, j = 0; quarter < 4; ++quarter) {
     for (const int end = j + part.r / 4; j < end; j += 4) {
-      Int weights[U];
-      unroll<U>([&](auto u) RTENGINE_LAMBDA { weights[u.value] = Int8::load(w + u.value * unit_bytes); });
+      Past::Weights weights[U];
+      unroll<U>([&](auto u)
+                    RTENGINE_LAMBDA { weights[u.value] = Past::weights(Int8::load(w + u.value * unit_bytes)); });
       sums.add_group();
       unroll<K>([&](auto k) RTENGINE_LAMBDA {
-        const Int8::Operand operand = Int8::operand(x[k.value] + j);
+        const Past::Operand operand = Past::operand(x[k.value] + j);
         unroll<U>([&](auto u) RTENGINE_LAMBDA {
-          past[k.value][u.value] = Int8::dot(past[k.value][u.value], operand, weights[u.value]);
+          past[k.value][u.value] = Past::dot(past[k.value][u.value], operand, weights[u.value]);
         });
       });
       w += kUnitBytes;
@@ -109,6 +110,7 @@ template <class Input, class Finish>
 RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& output, int units, Int8Slot* const* slots,
                                     int count, const Input& input, const Finish& finish) {
   float unit[kMostSlots];
+  std::int32_t lacking[kMostSlots];
   constexpr float kLeast = 1e-20f;  // an input of zeros alone has a scale too
   for (int n = 0; n < count; ++n) {
     const Int8Slot& m = *slots[n];
@@ -122,12 +124,14 @@ RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& outp
       const Float scaled = clamp(Simd::multiply(Simd::load(x + i), to_units), kGreatest16);
       store_planes(m.planes + i, m.planes + d.s + i, Int8::round(scaled));
     }
+    lacking[n] = 256 * lack(m.planes, d.s) + lack(m.planes + d.s, d.s);
   }
   product<2>(
       output.weights, units, d.s, count, [&](int n, int p) RTENGINE_LAMBDA { return slots[n]->planes + (1 - p) * d.s; },
       [&](int, int v) RTENGINE_LAMBDA { return Int8::load(output.base + v * kWidth); },
       [&](int n, int v, const auto& sums) RTENGINE_LAMBDA {
-        const Float sum = Int8::to_float(Int8::add(sums[0], Int8::template shift_left<8>(sums[1])));
+        const Int both = Int8::add(sums[0], Int8::template shift_left<8>(sums[1]));
+        const Float sum = Int8::to_float(completed(both, lacking[n]));
         const Float scale = Simd::multiply(Simd::load(output.scale + v * kWidth), Simd::broadcast(unit[n]));
         finish(*slots[n], v, sum, scale);
       });

@@ -127,8 +127,10 @@ class PackedInt8 {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
       Int8Layer& to = layers_[static_cast<std::size_t>(i)];
       to.past = matrix(2 * r, r, 1, [&](int row) { return gated(from.past, row); });
-      to.past_base =
-          vector<std::int32_t>(2 * r, 2 * r, [&](int row) { return -kernels.offset * sum(gated(from.past, row)); });
+      to.past_base = vector<std::int32_t>(2 * r, 2 * r, [&](int j) {
+        const Row row = gated(from.past, j);
+        return (kernels.inverts ? negative_sum(row) : 0) - kernels.offset * sum(row);
+      });
     }
     for (int i = 0; i <= last; ++i) {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
@@ -153,7 +155,7 @@ class PackedInt8 {
 
   void output(const QuantizedMatrix& from, int rows, Int8Output* to) {
     const auto row = [&](int i) { return Row{i < from.rows ? &from : nullptr, i}; };
-    to->weights = matrix(rows, decoder.s, kTileUnits, row);
+    to->weights = matrix(rows, decoder.s, kernels.tile_units, row);
     to->scale = vector<float>(rows, rows, [&](int i) { return scale(row(i)); });
     to->base = vector<std::int32_t>(rows, rows, [&](int i) {  // both planes have the offset: 257 times
       return -257 * kernels.offset * sum(row(i));
@@ -174,6 +176,13 @@ class PackedInt8 {
     std::int32_t sum = 0;
     if (row.matrix)
       for (int j = 0; j < row.matrix->columns; ++j) sum += row.matrix->at(row.row, j);
+    return sum;
+  }
+
+  static std::int32_t negative_sum(const Row& row) {  // of magnitudes
+    std::int32_t sum = 0;
+    if (row.matrix)
+      for (int j = 0; j < row.matrix->columns; ++j) sum += std::max(-row.matrix->at(row.row, j), 0);
     return sum;
   }
 
@@ -206,7 +215,7 @@ class PackedInt8 {
   // A matrix of the layers [rows, R] as the kernels' `Weights` take it.
   template <class RowOf>
   const std::int8_t* layer_matrix(int rows, const RowOf& row_of) {
-    return four_bits_ ? halves(rows, decoder.r, row_of) : matrix(rows, decoder.r, kTileUnits, row_of);
+    return four_bits_ ? halves(rows, decoder.r, row_of) : matrix(rows, decoder.r, kernels.tile_units, row_of);
   }
 
   // Two units of rows in the upper and the lower halves of the same bytes, every code plus 8.
@@ -220,7 +229,7 @@ class PackedInt8 {
     };
     const int units = rows / kUnitRows;
     std::int8_t* to = start;
-    for (int first = 0, tile = kTileUnits; first < units; first += tile) {
+    for (int first = 0, tile = kernels.tile_units; first < units; first += tile) {
       while (tile > units - first) tile /= 2;
       for (int group = 0; group < columns; group += 4)
         for (int pair = first; pair < first + tile; pair += 2)

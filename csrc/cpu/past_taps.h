@@ -54,14 +54,15 @@ RTENGINE_INLINE void past_block(const PastPart& part, int unit, int sample) {
     unroll<K>([&](auto k) RTENGINE_LAMBDA { sums[k.value][v.value] = base; });
   });
   for (int j = 0; j < part.r; j += 4) {
-    Int weights[V];
+    Past::Weights weights[V];
     unroll<V>([&](auto v) RTENGINE_LAMBDA {
-      weights[v.value] = Int8::load(w + (v.value / kPerUnit) * unit_bytes + (v.value % kPerUnit) * kVectorBytes);
+      const std::int8_t* vector = w + (v.value / kPerUnit) * unit_bytes + (v.value % kPerUnit) * kVectorBytes;
+      weights[v.value] = Past::weights(Int8::load(vector));
     });
     unroll<K>([&](auto k) RTENGINE_LAMBDA {
-      const Int8::Operand operand = Int8::operand(x[k.value] + j);
+      const Past::Operand operand = Past::operand(x[k.value] + j);
       unroll<V>([&](auto v) RTENGINE_LAMBDA {
-        sums[k.value][v.value] = Int8::dot(sums[k.value][v.value], operand, weights[v.value]);
+        sums[k.value][v.value] = Past::dot(sums[k.value][v.value], operand, weights[v.value]);
       });
     });
     w += kUnitBytes;

@@ -14,7 +14,7 @@ struct Weights {
   template <int N>
   class Tile {
    public:
-    RTENGINE_INLINE Tile(const std::int8_t* tile, LayerInput x) : w_(tile), x_(x.bytes) {
+    RTENGINE_INLINE Tile(const std::int8_t* tile, LayerInput x) : w_(tile), x_(x.bytes), lacking_(x.sum) {
       unroll<N>([&](auto n) RTENGINE_LAMBDA { sums_[n.value] = Int8::zero(); });
     }
     RTENGINE_INLINE void add_group() {
@@ -28,12 +28,13 @@ struct Weights {
     // finish(unit, sum)
     template <class Finish>
     RTENGINE_INLINE void finish(const Finish& finish) const {
-      unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, sums_[n.value]); });
+      unroll<N>([&](auto n) RTENGINE_LAMBDA { finish(n.value, completed(sums_[n.value], *lacking_)); });
     }
 
    private:
     const std::int8_t* w_;
     const std::uint8_t* x_;
+    const std::int32_t* lacking_;
     Int sums_[N];
   };
 
@@ -44,11 +45,13 @@ struct Weights {
     rtengine::tile_product<1>(
         tile, first, tile_units, columns, count, [&](int n, int) RTENGINE_LAMBDA { return x(n).bytes; },
         [&](int, int) RTENGINE_LAMBDA { return Int8::zero(); },
-        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(n, v, sums[0]); });
+        [&](int n, int v, const auto& sums) RTENGINE_LAMBDA { finish(n, v, completed(sums[0], *x(n).sum)); });
   }
 
-  // The sum of an input, which these products don't need.
-  static RTENGINE_INLINE void note_sum(const std::uint8_t*, int, std::int32_t*) {}
+  // These products need no sum of an input, but what they lack with it.
+  static RTENGINE_INLINE void note_sum(const std::uint8_t* bytes, int columns, std::int32_t* sum) {
+    if constexpr (Int8::kInverts) *sum = lack(bytes, columns);
+  }
 
   // What a gate or content is before it: sums of both taps and conditioning, of which there is one scale.
   static RTENGINE_INLINE Float preactivation(Int now, Int rest, const float* scale, const float*) {

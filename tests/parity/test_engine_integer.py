@@ -151,6 +151,23 @@ def test_inputs_beyond_the_calibration_saturate() -> None:
     assert np.isfinite(nothing.logits(latents, codes)).all()
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_greatest_products_have_the_bits_of_the_reference(precision: str) -> None:
+    """Every weight is the greatest of its row and every input saturates: pairs of products fill their 16 bits."""
+    config, weights = build("seven layers")
+    weights = {k: np.copysign(np.abs(w).max(), w) if w.ndim > 1 else w for k, w in weights.items()}
+    latents, samples = stream(100)
+    tight = calibrated(config, weights) * np.float32(0.01)
+    codes = nearest_codes(weights, tight)
+    expected = None
+    for isa in ISAS:
+        decoder = _engine.Decoder(config, weights, isa=isa, precision=precision, calibration=tight, codes=codes)
+        logits = decoder.logits(latents, samples)
+        expected = logits if expected is None else expected
+        assert expected.std() > 0.1
+        np.testing.assert_array_equal(logits, expected, err_msg=isa)
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [
