@@ -13,14 +13,14 @@ import torch
 from benchmarks.cuda_library import Decoder, Library
 from rtserver.model_config import DecoderConfig
 from tests.parity.networks import random_decoder
-from tests.programs.build import build
+from tests.programs.build import PROGRAMS, Build, build
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def built() -> Library:
-    return Library(build("rtcuda_emulated", "cuda"))
+    return Library(build(Build("rtcuda_emulated", PROGRAMS / "cuda")))
 
 
 @pytest.fixture

@@ -25,12 +25,28 @@ from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import DecoderConfig
 from tests.parity.nearest_codes import nearest_codes
-from tests.programs.build import build
+from tests.programs.build import PROGRAMS, Build, build
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="cross compilers and emulators are looked for on Linux"),
     pytest.mark.timeout(1200),  # the first test of a build compiles the engine
 ]
+
+
+def program(variant: str, *options: str) -> Build:
+    return Build("decoder_program", PROGRAMS / variant, options)
+
+
+ARM_COMPILER = shutil.which("aarch64-linux-gnu-g++")
+SANITIZED = program("sanitized", "-DSANITIZE=ON")
+ARM = program(
+    "aarch64",
+    "-DCMAKE_SYSTEM_NAME=Linux",
+    "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+    f"-DCMAKE_CXX_COMPILER={ARM_COMPILER}",
+    "-DCMAKE_EXE_LINKER_FLAGS=-static",
+)
+AHEAD = [SANITIZED, *([ARM] if ARM_COMPILER else [])]
 
 # As in test_engine_logits.py; int8 and int4 have the same bits on every processor.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-4, "int8": 0.0, "int4": 0.0}
@@ -144,12 +160,12 @@ slow = pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="takes
 
 @pytest.fixture(scope="module")
 def sanitized() -> Path:
-    return build("decoder_program", "sanitized", SANITIZE="ON")
+    return build(SANITIZED)
 
 
 @pytest.fixture(scope="module")
 def native() -> Path:
-    return build("decoder_program", "native")
+    return build(program("native"))
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +173,14 @@ def swapped() -> Path:
     """With AVX-VNNI's integer kernels in the place of AVX2's."""
     if os.uname().machine != "x86_64":
         pytest.skip("x86 only")
-    return build("decoder_program", "swapped", AVXVNNI_FOR_AVX2="ON")
+    return build(program("swapped", "-DAVXVNNI_FOR_AVX2=ON"))
 
 
 @pytest.fixture(scope="module")
 def arm() -> Path:
-    compiler = shutil.which("aarch64-linux-gnu-g++")
-    if not compiler:
+    if not ARM_COMPILER:
         pytest.skip("aarch64-linux-gnu-g++ is not installed (Debian: g++-aarch64-linux-gnu)")
-    system = {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": "aarch64", "CMAKE_CXX_COMPILER": compiler}
-    return build("decoder_program", "aarch64", CMAKE_EXE_LINKER_FLAGS="-static", **system)
+    return build(ARM)
 
 
 def test_clean_under_address_and_undefined_behaviour_sanitizers(sanitized: Path, golden: Path) -> None:

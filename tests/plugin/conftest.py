@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.driver import Plugin, build_program
+from tests.plugin import driver
+from tests.plugin.driver import Plugin
+from tests.programs.build import build
 from tests.server.conftest import server, start_server
 
 __all__ = ["plugin_of", "program", "server", "start_server"]
@@ -15,7 +17,7 @@ __all__ = ["plugin_of", "program", "server", "start_server"]
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    return build_program()
+    return build(driver.program())
 
 
 @pytest.fixture

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.programs.build import PROGRAMS, ROOT, Build
+
+PLUGIN = ROOT / "plugin_bridge/plugin"
 
 
-def cmake(folder: Path, *options: str, target: str = "all") -> Path:
-    """Configure and build the plugin project in `folder`, which is given back."""
-    # CMake and Ninja come with the project's environment, which need not be in the path.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    program = shutil.which("cmake", path=path)
-    assert program, "cmake built the engine: it is needed here too"
-    generator = ["-GNinja"] if shutil.which("ninja", path=path) else []
-    configure = [program, "-S", str(ROOT / "plugin_bridge/plugin"), "-B", str(folder), *generator, *options]
-    for command in (configure, [program, "--build", str(folder), "--target", target, "--parallel", "2"]):
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
-        assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
-    return folder
-
-
-def build_program(*options: str, variant: str = "plugin") -> Path:
-    folder = ROOT / "build" / "programs" / variant
+def program(variant: str = "plugin", *options: str) -> Build:
+    """What drives a plugin, built with -DNAME=VALUE options."""
     options = ("-DRTPLUGIN_FORMATS=OFF", "-DRTPLUGIN_PROGRAM=ON", *options)
-    return cmake(folder, *options, target="plugin_program") / "plugin_program"
+    return Build("plugin_program", PROGRAMS / variant, options, PLUGIN)
 
 
 class Refused(Exception):

@@ -11,10 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.driver import ROOT, cmake
+from tests.plugin.driver import PLUGIN
+from tests.programs.build import PROGRAMS, ROOT, Build, build
 
 HEADERS = Path("/usr/share/dpf/distrho/src/clap/entry.h")
 MINGW = shutil.which("x86_64-w64-mingw32-g++-posix") or shutil.which("x86_64-w64-mingw32-g++")
+BUNDLES = Build("all", ROOT / "build/plugin/work", source=PLUGIN)
+WINDOWS = Build(
+    "all",
+    PROGRAMS / "plugin-windows",
+    (
+        f"-DCMAKE_TOOLCHAIN_FILE={PLUGIN}/mingw.cmake",
+        f"-DRTPLUGIN_OUTPUT={PROGRAMS}/plugin-windows/built",
+        "-DCMAKE_BUILD_TYPE=None",
+        "-DCMAKE_CXX_FLAGS=-O0",
+    ),
+    PLUGIN,
+)
+AHEAD = [BUNDLES, *([WINDOWS] if MINGW else [])] if HEADERS.exists() else []
 LINE = re.compile(r'lv2:index (\d+) ;\s+lv2:symbol "(\w+)"')
 
 pytestmark = pytest.mark.skipif(not HEADERS.exists(), reason="needs the headers of the formats: package dpf-source")
@@ -23,7 +37,7 @@ pytestmark = pytest.mark.skipif(not HEADERS.exists(), reason="needs the headers 
 @pytest.fixture(scope="module")
 def bundles() -> Path:
     """The folder that `make plugin` fills."""
-    cmake(ROOT / "build/plugin/work")
+    build(BUNDLES)
     return ROOT / "build/plugin"
 
 
@@ -64,13 +78,6 @@ def test_lv2_ports_are_numbered_without_a_gap(bundles):
 
 @pytest.mark.skipif(not MINGW, reason="needs the compiler of package g++-mingw-w64-x86-64-posix")
 def test_windows_compiles():
-    folder = ROOT / "build/programs/plugin-windows"
-    cmake(
-        folder,
-        f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/plugin_bridge/plugin/mingw.cmake",
-        f"-DRTPLUGIN_OUTPUT={folder}/built",
-        "-DCMAKE_BUILD_TYPE=None",
-        "-DCMAKE_CXX_FLAGS=-O0",
-    )
+    folder = build(WINDOWS)
     for name in ("rtserver.clap", "rtserver.lv2/rtserver.dll", "rtserver.vst3/Contents/x86_64-win/rtserver.vst3"):
         assert (folder / "built" / name).read_bytes().startswith(b"MZ")

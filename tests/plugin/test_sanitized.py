@@ -11,10 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.plugin.driver import Plugin, Refused, build_program, connection
+from tests.plugin.driver import Plugin, Refused, connection, program
+from tests.programs.build import Build, build
 from tests.server.harness import eventually
 
-FAST = ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1")
+
+def program_with(kind: str) -> Build:
+    fast = ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1")
+    return program(f"plugin-{kind.split(',', maxsplit=1)[0]}", f"-DRTPLUGIN_SANITIZE={kind}", *fast)
+
+
+AHEAD = [program_with("address,undefined")]
 
 
 def sanitized(folder: Path, kind: str) -> Path:
@@ -24,7 +31,7 @@ def sanitized(folder: Path, kind: str) -> Path:
     command = [os.environ.get("CXX", "c++"), f"-fsanitize={kind}", str(probe), "-o", str(folder / "probe")]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip(f"no {kind} sanitizer here")
-    return build_program(f"-DRTPLUGIN_SANITIZE={kind}", *FAST, variant=f"plugin-{kind.split(',', maxsplit=1)[0]}")
+    return build(program_with(kind))
 
 
 def live_through(plugin: Plugin, server) -> None:
