@@ -22,18 +22,13 @@ from training.checkpoint import read
 from training.corpus import storage
 from training.progress import read_log
 from training.settings import CorpusSettings, Settings
+from training.temperature import sharpened
 from training.train import RUNS
 
 
 def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, np.ndarray]:
     """The entries of a state dict below `prefix`, as float32 arrays, without it."""
     return {k[len(prefix) :]: v.float().cpu().numpy() for k, v in state.items() if k.startswith(prefix)}
-
-
-def sharpened(decoder: dict[str, np.ndarray], temperature: float) -> dict[str, np.ndarray]:
-    """The same decoder, whose temperature 1 is the given temperature of the trained one."""
-    last = ("logits.weight", "logits.bias")
-    return {k: (v / np.float32(temperature) if k in last else v) for k, v in decoder.items()}
 
 
 def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:

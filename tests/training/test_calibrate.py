@@ -14,6 +14,7 @@ from training.calibrate import calibrate, rewrite
 from training.export import part
 from training.network import TranslationNetwork
 from training.settings import Settings
+from training.temperature import fold
 
 
 @pytest.fixture
@@ -75,3 +76,20 @@ def test_float32_weights_are_not_rounded(tmp_path: Path, pack: Path) -> None:
     model_file.save(path, model.config, model.encoder, model.decoders)
     rewrite(path, card={"name": "whole"})
     assert model_file.load(path).encoder["input.bias"][0] == np.float32(1.0) / 3
+
+
+def test_a_folded_temperature_is_the_old_one_at_one(pack: Path) -> None:
+    before = model_file.load(pack)
+    assert fold(pack, 0.5) == 0.5 and fold(pack, 0.8) == 0.4, "of the training, not of the pack before"
+    after = model_file.load(pack)
+    assert after.card == {"name": "random", "recipe": {"folded_temperature": 0.4}}
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((8, 4)).astype(np.float32)
+    codes = rng.integers(0, 256, 8 * before.hop_samples).astype(np.uint8)
+    was, now = (
+        _engine.Decoder(model.decoder_config(), model.decoders["a"]).logits(latents, codes) for model in (before, after)
+    )
+    # Two roundings of weights to half precision.
+    np.testing.assert_allclose(0.4 * now, was, atol=4 * 2.0**-11 * np.abs(was).max())
+    with pytest.raises(ValueError, match="above 0, found 0"):
+        fold(pack, 0.0)

@@ -13,8 +13,9 @@ from models import mu_law
 from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
 from training import settings, train
-from training.export import describe_corpus, part, sharpened
+from training.export import describe_corpus, part
 from training.settings import Settings
+from training.temperature import sharpened
 
 SHIPPED = Path(settings.__file__).parent / "configs" / "live_cpu.toml"
 
