@@ -8,18 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import build
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if not session.config.option.collectonly:
-        modules = dict.fromkeys(item.module for item in session.items if isinstance(item, pytest.Function))
-        build.ahead(work for module in modules for work in getattr(module, "AHEAD", ()))
-
-
-def pytest_unconfigure() -> None:
-    build.end()
-
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

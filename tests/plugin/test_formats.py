@@ -28,7 +28,6 @@ WINDOWS = Build(
     ),
     PLUGIN,
 )
-AHEAD = [BUNDLES, *([WINDOWS] if MINGW else [])] if HEADERS.exists() else []
 LINE = re.compile(r'lv2:index (\d+) ;\s+lv2:symbol "(\w+)"')
 
 pytestmark = pytest.mark.skipif(not HEADERS.exists(), reason="needs the headers of the formats: package dpf-source")

@@ -21,9 +21,6 @@ def program_with(kind: str) -> Build:
     return program(f"plugin-{kind.split(',', maxsplit=1)[0]}", f"-DRTPLUGIN_SANITIZE={kind}", *fast)
 
 
-AHEAD = [program_with("address,undefined")]
-
-
 def sanitized(folder: Path, kind: str) -> Path:
     """The program with a sanitizer; skips where the compiler has none."""
     probe = folder / "probe.cpp"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import librosa
@@ -19,9 +18,6 @@ from training.augment import (
     shift_pitch_somewhere_batch,
 )
 
-# librosa compiles itself when it is first used, and keeps the result.
-FIRST_USE = "import librosa, numpy; librosa.effects.pitch_shift(numpy.ones(4096, 'f4'), sr=16000, n_steps=0.5)"
-AHEAD = [(sys.executable, "-c", FIRST_USE)]
 RECORDINGS = Path(__file__).parents[2] / "training" / "data" / "recordings"
 
 
