@@ -1,6 +1,8 @@
 """The universal encoder: audio at 16 kHz to one latent vector a hop. Trains with `forward`, streams with `step`.
 
-Shapes: B batch, C channels, T samples, H hops (T = H * hop_samples), L latent channels.
+Behind a filter bank (`EncoderConfig.front_end`) the same convolutions run once a hop instead of once a sample.
+Shapes: B batch, C channels, T samples, H hops (T = H * hop_samples), K inputs (1, or bins of the filter bank), L latent
+channels.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.constant_q import ConstantQ
 from rtserver.model_config import EncoderConfig
 
 
@@ -18,11 +21,13 @@ from rtserver.model_config import EncoderConfig
 class EncoderState:
     """Past inputs of every convolution, and where in the stream the next sample lies.
 
-    histories: one [B, C, (kernel - 1) * dilation] tensor a convolution, oldest first (C = 1 for the first).
+    histories: one [B, C, (kernel - 1) * dilation] tensor a convolution, oldest first (K channels for the first).
     position: samples taken so far.
+    audio: [B, 1, past_samples] that a filter bank's windows reach back to; empty without one.
     """
 
     histories: list[Tensor]
+    audio: Tensor
     position: int = 0
 
 
@@ -47,9 +52,12 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        if config.front_end is not None and not config.causal:
+            raise ValueError("expected a causal encoder behind a filter bank, found a symmetric one")
         self.config = config
         k = config.kernel_size
-        self.input = nn.Conv1d(1, config.channels, k)
+        self.front_end = None if config.front_end is None else ConstantQ(config.front_end, config.hop_samples)
+        self.input = nn.Conv1d(config.inputs, config.channels, k)
         self.layers = nn.ModuleList(
             ResidualLayer(config.channels, k, d, config.pre_activation) for d in config.dilations
         )
@@ -64,31 +72,43 @@ class Encoder(nn.Module):
         return F.pad(x, (total - ahead, ahead))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode whole signals: network inputs [B, 1, T] to latents [B, L, H]. T must be a multiple of the hop."""
+        """Encode whole signals: network inputs [B, 1, T] to latents [B, L, H]. T must be a multiple of the hop.
+
+        Network inputs are audio as `ModelConfig.input_encoding` says.
+        """
+        if self.front_end is not None:
+            x = self.front_end(x)
         x = self.input(self._pad(x, 1))
         for layer in self.layers:
             x = x + layer.branch(self._pad(x, layer.dilation))
-        return F.avg_pool1d(self.latent(x), self.config.hop_samples)
+        latents: Tensor = self.latent(x)
+        return latents if self.front_end is not None else F.avg_pool1d(latents, self.config.hop_samples)
 
     def init_state(self, batch: int = 1) -> EncoderState:
         """The state before the first sample: silence by zero padding, as in `forward`."""
         k, c = self.config.kernel_size, self.config.channels
         like = self.input.weight
-        histories = [like.new_zeros(batch, 1, k - 1)]
+        histories = [like.new_zeros(batch, self.config.inputs, k - 1)]
         histories += [like.new_zeros(batch, c, (k - 1) * d) for d in self.config.dilations]
         # Samples of latent projections that wait for the rest of their hop (lookahead encoders only).
         pending = -self.config.lookahead_samples % self.config.hop_samples if not self.config.causal else 0
         histories.append(like.new_zeros(batch, self.config.latent_channels, pending))
-        return EncoderState(histories)
+        audio = like.new_zeros(batch, 1, 0 if self.front_end is None else self.front_end.past_samples)
+        return EncoderState(histories, audio)
 
     def step(self, x: Tensor, state: EncoderState, end: int | None = None) -> tuple[Tensor, EncoderState]:
         """Take the next hop [B, 1, hop_samples] of the stream and give one latent [B, L, 1].
 
         A causal encoder gives the latent of the hop it was handed. A lookahead encoder gives the latent of the hop
         `ceil(lookahead / hop)` earlier: the first that many latents belong to no hop and are to be dropped.
-        end: length of the signal in samples, known when it has ended; samples beyond it are padding in every layer.
+        end: length of the signal in samples, known when it has ended; samples beyond it are padding in every layer
+        (of no consequence behind a filter bank, which looks back only).
         """
-        past = state.histories
+        past, samples, hop = state.histories, x.shape[2], self.config.hop_samples
+        audio = torch.cat([state.audio, x], dim=2)
+        audio = audio[:, :, audio.shape[2] - state.audio.shape[2] :]
+        if self.front_end is not None:
+            x, hop = self.front_end.of_padded(torch.cat([state.audio, x], dim=2)), 1
         histories: list[Tensor] = []
         delay = 0  # by how much this layer's output lags behind the input of the network, in samples
 
@@ -99,7 +119,7 @@ class Encoder(nn.Module):
 
         def inside(y: Tensor, lag: int) -> Tensor:
             """Zero what lies outside of the signal, where `forward` pads with zeros."""
-            if self.config.causal and end is None:
+            if self.front_end is not None or (self.config.causal and end is None):
                 return y
             time = torch.arange(y.shape[2], device=y.device) + (state.position - lag)
             mask = (time >= 0) & (time < (end if end is not None else 2**62))
@@ -117,7 +137,6 @@ class Encoder(nn.Module):
             delay += ahead
             y = inside(y, delay)
         z = torch.cat([past[-1], self.latent(y)], dim=2)
-        hop = self.config.hop_samples
         histories.append(z[:, :, hop:])
         latent = z[:, :, :hop].mean(dim=2, keepdim=True)
-        return latent, EncoderState(histories, state.position + x.shape[2])
+        return latent, EncoderState(histories, audio, state.position + samples)

@@ -11,6 +11,30 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 MuLawKind = Literal["rounded", "published"]
+SAMPLE_RATE_HZ = 16000  # of every network
+
+
+@dataclass(frozen=True)
+class ConstantQConfig:
+    """Filter bank of `octaves` x `bins_per_octave` frequencies from a MIDI pitch upwards (models/constant_q.py).
+
+    periods: of its frequency that a filter's window holds, up to `window_samples`.
+    """
+
+    lowest_note: int = 33
+    octaves: int = 7
+    bins_per_octave: int = 24
+    periods: int = 24
+    window_samples: int = 2048
+
+    @property
+    def bins(self) -> int:
+        return self.octaves * self.bins_per_octave
+
+    @property
+    def highest_hz(self) -> float:
+        """Frequency of the last bin."""
+        return float(440.0 * 2.0 ** ((self.lowest_note - 69) / 12.0 + (self.bins - 1) / self.bins_per_octave))
 
 
 @dataclass(frozen=True)
@@ -19,6 +43,8 @@ class EncoderConfig:
 
     causal: every convolution looks back only; otherwise padding is symmetric and the encoder has lookahead.
     pre_activation: ReLU before the dilated convolution (the paper's text); after it otherwise (the published code).
+    front_end: what the convolutions hear. None: mu-law codes, sample by sample, and a mean over the hop gives its
+    latent. Else a filter bank's output, once a hop, of audio that was not companded; dilations then count hops.
     """
 
     blocks: int = 3
@@ -29,10 +55,22 @@ class EncoderConfig:
     pre_activation: bool = False
     latent_channels: int = 64
     hop_samples: int = 160
+    front_end: ConstantQConfig | None = None
 
     @property
     def dilations(self) -> tuple[int, ...]:
         return tuple(2**i for _ in range(self.blocks) for i in range(self.layers))
+
+    @property
+    def inputs(self) -> int:
+        """Channels that the first convolution reads."""
+        return 1 if self.front_end is None else self.front_end.bins
+
+    @property
+    def past_samples(self) -> int:
+        """Samples before the newest one that a causal encoder's output depends on, through its convolutions."""
+        steps = (self.kernel_size - 1) * (1 + sum(self.dilations))
+        return steps if self.front_end is None else steps * self.hop_samples + self.front_end.window_samples - 1
 
     @property
     def lookahead_samples(self) -> int:
@@ -65,13 +103,23 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the arithmetic of a pack, apart from the weights."""
+    """Everything that fixes the arithmetic of a pack, apart from the weights.
+
+    emphasis: a of the pre-emphasis y[n] = x[n] - a x[n - 1] that decoders predict; x[n] = y[n] + a x[n - 1] undoes it
+    after them, and takes the noise of sampling down where ears are keen (Valin and Skoglund 2019, section 3.2).
+    """
 
     preset: str = "live"
-    sample_rate_hz: int = 16000
+    sample_rate_hz: int = SAMPLE_RATE_HZ
     mu_law: MuLawKind = "rounded"
+    emphasis: float = 0.0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    @property
+    def input_encoding(self) -> str:
+        """How the encoder hears audio: "mu_law_rounded", "mu_law_published" or "linear"."""
+        return f"mu_law_{self.mu_law}" if self.encoder.front_end is None else "linear"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,6 +129,8 @@ class ModelConfig:
         """Rebuild from `to_dict`. Raises TypeError or ValueError on unknown or missing fields."""
         values = dict(values)
         encoder = EncoderConfig(**values.pop("encoder"))
+        if encoder.front_end is not None:
+            encoder = replace(encoder, front_end=ConstantQConfig(**encoder.front_end))  # type: ignore[arg-type]
         decoder = DecoderConfig(**values.pop("decoder"))
         return cls(encoder=encoder, decoder=decoder, **values)
 
@@ -93,6 +143,12 @@ PRESETS: dict[str, ModelConfig] = {
     "live": ModelConfig(
         preset="live",
         encoder=EncoderConfig(causal=True, latent_channels=16, hop_samples=160),
+    ),
+    "constant_q": ModelConfig(
+        preset="constant_q",
+        encoder=EncoderConfig(
+            blocks=1, layers=4, causal=True, latent_channels=16, hop_samples=160, front_end=ConstantQConfig()
+        ),
     ),
 }
 
