@@ -1,0 +1,26 @@
+"""Pre-emphasis of what a decoder predicts, and its inverse (`ModelConfig.emphasis`).
+
+Music has little energy in its highest octaves, and the noise of sampling codes one by one has as much there as elsewhere.
+A decoder that predicts y[n] = x[n] - a x[n - 1] makes its errors in y, and undoing the filter takes them down where they
+would be heard (Valin and Skoglund, LPCNet, 2019, section 3.2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.signal import lfilter
+from torch import Tensor
+
+
+def emphasise(audio: Tensor, a: float) -> Tensor:
+    """y[n] = x[n] - a x[n - 1] of audio [..., T], silence before it. With a = 0 the audio itself."""
+    if a == 0.0:
+        return audio
+    y = audio.clone()
+    y[..., 1:] -= a * audio[..., :-1]
+    return y
+
+
+def deemphasise(emphasised: np.ndarray, a: float) -> np.ndarray:
+    """The audio x[n] = y[n] + a x[n - 1], float32 [..., T], silence before it."""
+    return np.asarray(lfilter([1.0], [1.0, -a], emphasised, axis=-1), np.float32)
