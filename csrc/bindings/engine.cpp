@@ -51,6 +51,13 @@ DecoderConfig read_decoder_config(const py::dict& values) {
     config.mu_law = value.cast<std::string>();
     ++known;
   }
+  if (values.contains("emphasis")) {
+    const py::object value = values["emphasis"];
+    if (!py::isinstance<py::float_>(value) && (!py::isinstance<py::int_>(value) || py::isinstance<py::bool_>(value)))
+      throw py::value_error("decoder config: expected a number emphasis, found " + py::repr(value).cast<std::string>());
+    config.emphasis = value.cast<double>();
+    ++known;
+  }
   if (known != values.size())
     throw py::value_error("decoder config: found unknown fields in " +
                           py::repr(values.attr("keys")()).cast<std::string>());

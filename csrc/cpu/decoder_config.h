@@ -12,6 +12,7 @@ inline constexpr int kMaxLayersABlock = 20;  // a dilation of 2^19 samples is ha
 inline constexpr int kMaxLayers = 1024;
 inline constexpr int kMaxChannels = 4096;
 inline constexpr int kMaxHopSamples = 1 << 20;
+inline constexpr double kMaxEmphasis = 0.95;
 
 struct DecoderConfig {
   int blocks = 4;
@@ -23,6 +24,7 @@ struct DecoderConfig {
   int latent_channels = 16;
   int hop_samples = 160;
   std::string mu_law = "rounded";
+  double emphasis = 0.0;  // of what it predicts; whoever plays its codes takes it back (stream/deemphasis.h)
 
   int total_layers() const { return blocks * layers; }
   int dilation(int layer) const { return 1 << (layer % layers); }

@@ -31,6 +31,11 @@ void DecoderConfig::validate() const {
   if (mu_law != "rounded" && mu_law != "published")
     throw std::invalid_argument("decoder config: expected mu_law \"rounded\" or \"published\", found \"" + mu_law +
                                 "\"");
+  if (!(emphasis >= 0.0 && emphasis <= kMaxEmphasis)) {
+    std::ostringstream text;
+    text << kConfig << ": expected emphasis from 0 to " << kMaxEmphasis << ", found " << emphasis;
+    throw std::invalid_argument(text.str());
+  }
 }
 
 DecoderWeights DecoderWeights::from_tensors(const DecoderConfig& config, const TensorViews& tensors) {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "cuda/decoder.h"
+#include "stream/deemphasis.h"
 #include "stream/mu_law.h"
 #include "stream/voice.h"
 
@@ -13,9 +14,13 @@ class CudaVoice final : public rtstream::Voice {
   explicit CudaVoice(std::shared_ptr<CudaDecoder> decoder)
       : mu_law_(decoder->config().mu_law == "published" ? rtstream::Encoding::kMuLawPublished
                                                         : rtstream::Encoding::kMuLawRounded),
+        deemphasis_(decoder->config().emphasis),
         slot_(std::move(decoder), 0) {}
   int latent_size() const noexcept override { return slot_.decoder().config().latent_channels; }
-  void reset(uint64_t seed) noexcept override { slot_.reset(seed); }
+  void reset(uint64_t seed) noexcept override {
+    slot_.reset(seed);
+    deemphasis_.reset();
+  }
   void set_temperature(float temperature) noexcept override { slot_.set_temperature(temperature); }
   void begin_hop(const float* latent) noexcept override { slot_.begin_hop(latent); }
   void generate(float* samples, int count) noexcept override {
@@ -33,12 +38,15 @@ class CudaVoice final : public rtstream::Voice {
       slots[i] = &static_cast<CudaVoice*>(chunks[i].voice)->slot_;  // the same decoder: a CudaVoice like this one
     }
     rtcuda::generate_together(slots, rows, count, chunks[0].count);
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < count; ++i) {
       for (int t = 0; t < chunks[0].count; ++t) chunks[i].samples[t] = mu_law_.decode(codes[i][t]);
+      static_cast<CudaVoice*>(chunks[i].voice)->deemphasis_.run(chunks[i].samples, chunks[0].count);
+    }
   }
 
  private:
   rtstream::MuLaw mu_law_;
+  rtstream::Deemphasis deemphasis_;
   CudaSlot slot_;
 };
 
