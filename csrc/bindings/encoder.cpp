@@ -23,8 +23,8 @@ using rtengine::EncoderConfig;
 using rtengine::EncoderRanges;
 
 template <class T>
-T field(const py::dict& values, const char* name, const char* kind) {
-  const std::string expected = std::string("encoder config: expected ") + kind + " " + name;
+T field(const py::dict& values, const char* name, const char* kind, const char* of = "encoder config") {
+  const std::string expected = std::string(of) + ": expected " + kind + " " + name;
   if (!values.contains(name)) throw py::value_error(expected + ", found none");
   const py::object value = values[name];
   if (py::isinstance<py::bool_>(value) != std::is_same_v<T, bool>)
@@ -34,6 +34,24 @@ T field(const py::dict& values, const char* name, const char* kind) {
   } catch (const py::cast_error&) {
     throw py::value_error(expected + ", found " + py::repr(value).cast<std::string>());
   }
+}
+
+std::optional<rtengine::ConstantQConfig> read_front_end(const py::dict& values) {
+  if (!values.contains("front_end") || py::object(values["front_end"]).is_none()) return std::nullopt;
+  if (!py::isinstance<py::dict>(values["front_end"]))
+    throw py::value_error("encoder config: expected a dictionary front_end, found " +
+                          py::repr(values["front_end"]).cast<std::string>());
+  const py::dict fields = values["front_end"];
+  rtengine::ConstantQConfig config;
+  const std::vector<std::pair<const char*, int*>> integers = {
+      {"lowest_note", &config.lowest_note},         {"octaves", &config.octaves},
+      {"bins_per_octave", &config.bins_per_octave}, {"periods", &config.periods},
+      {"window_samples", &config.window_samples},
+  };
+  for (const auto& [name, to] : integers) *to = field<int>(fields, name, "an integer", "front end");
+  if (fields.size() != integers.size())
+    throw py::value_error("front end: found unknown fields in " + py::repr(fields.attr("keys")()).cast<std::string>());
+  return config;
 }
 
 EncoderConfig read_config(const py::dict& values) {
@@ -49,7 +67,8 @@ EncoderConfig read_config(const py::dict& values) {
   for (const auto& [name, to] : integers) *to = field<int>(values, name, "an integer");
   config.causal = field<bool>(values, "causal", "a boolean");
   config.pre_activation = field<bool>(values, "pre_activation", "a boolean");
-  if (values.size() != integers.size() + 2)
+  config.front_end = read_front_end(values);
+  if (values.size() != integers.size() + (values.contains("front_end") ? 3 : 2))
     throw py::value_error("encoder config: found unknown fields in " +
                           py::repr(values.attr("keys")()).cast<std::string>());
   config.validate();
@@ -74,6 +93,10 @@ std::optional<EncoderRanges> read_ranges(const py::object& calibration, const En
                           py::str(py::type::of(calibration).attr("__name__")).cast<std::string>());
   const py::dict values = calibration;
   EncoderRanges ranges;
+  if (config.front_end) {
+    if (values.size() != 0) throw py::value_error("calibration: expected none of an encoder behind a front end");
+    return ranges;
+  }
   ranges.input = range(values, "input", config);
   if (!config.pre_activation) ranges.hidden = range(values, "hidden", config);
   if (values.size() != (config.pre_activation ? 1u : 2u))
@@ -114,6 +137,7 @@ py::dict ranges(const Encoder& encoder, const py::object& audio) {
     return py::array_t<float>({config.total_layers(), config.channels}, values.data());
   };
   py::dict result;
+  if (config.front_end) return result;
   result["input"] = shaped(found.input);
   if (!config.pre_activation) result["hidden"] = shaped(found.hidden);
   return result;

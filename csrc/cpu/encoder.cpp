@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/float_mode.h"
+#include "cpu/hop_encoder.h"
 
 namespace rtengine {
 namespace {
@@ -51,10 +52,14 @@ class GreatestMagnitudes final : public EncoderObserver {
 Encoder::Encoder(const EncoderConfig& config, const TensorViews& tensors, const std::string& isa,
                  const std::string& precision, const std::optional<EncoderRanges>& ranges)
     : config_(config), precision_(precision), isa_(choose_isa(isa)) {
-  check_precision(precision, ranges.has_value());
+  check_precision(precision, ranges.has_value() || config.front_end);
   auto weights = std::make_shared<const EncoderWeights>(EncoderWeights::from_tensors(config, tensors));
   multiply_adds_ = weights->multiply_adds_per_hop();
-  if (precision == "int8") {
+  if (config.front_end) {
+    precision_ = "fp32";
+    isa_ = float_isa(isa_);
+    open_network_ = [packed = pack_hop_encoder(*weights, isa_)] { return make_hop_encoder(packed); };
+  } else if (precision == "int8") {
     isa_ = int8_isa(isa_);
     auto quantized = std::make_shared<const std::vector<QuantizedEncoderLayer>>(quantize(*weights, *ranges));
     if (isa_ == Isa::kScalar)
@@ -73,6 +78,7 @@ Encoder::Encoder(const EncoderConfig& config, const TensorViews& tensors, const 
 EncoderRanges Encoder::ranges(const float* samples, std::int64_t hops) const {
   if (precision_ != "fp32")
     throw std::invalid_argument("ranges: expected an encoder of precision fp32, found " + precision_);
+  if (config_.front_end) return {};
   const ScopedFloatMode mode;
   GreatestMagnitudes greatest(config_);
   const std::unique_ptr<EncoderNetwork> network = open_network();

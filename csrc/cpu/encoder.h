@@ -13,13 +13,14 @@
 
 namespace rtengine {
 
-inline constexpr float kInputLimit = 1e6f;  // network input is clamped to it; NaN is taken as 0
+inline constexpr float kInputLimit = 1e6f;  // what comes in is clamped to it; NaN is taken as 0
 
 class Encoder {
  public:
   // [control thread] Throws std::invalid_argument on bad weights, an instruction set that isn't there (see isa.h), an
   // unknown precision or bad ranges. precision: fp32, int8, which needs ranges, or bf16, which is fp32 here: rounding
-  // the weights to it would save memory, and no time where the arithmetic is float32.
+  // the weights to it would save memory, and no time where the arithmetic is float32. Behind a front end it is fp32
+  // whatever is asked for, and there are no ranges.
   Encoder(const EncoderConfig& config, const TensorViews& tensors, const std::string& isa = "auto",
           const std::string& precision = "fp32", const std::optional<EncoderRanges>& ranges = std::nullopt);
 
@@ -32,7 +33,7 @@ class Encoder {
   std::unique_ptr<EncoderNetwork> open_network() const { return open_network_(); }
 
   // [any thread, allocates] The greatest magnitudes that a signal of `hops` hops brings, to its very end: what int8 is
-  // calibrated with. Throws std::invalid_argument unless the precision is fp32.
+  // calibrated with; empty behind a front end. Throws std::invalid_argument unless the precision is fp32.
   EncoderRanges ranges(const float* samples, std::int64_t hops) const;
 
  private:

@@ -52,6 +52,11 @@ void EncoderConfig::validate() const {
   if (!causal && kernel_size % 2 == 0)
     throw std::invalid_argument(std::string(kConfig) + ": expected an odd kernel_size of a symmetric encoder, found " +
                                 std::to_string(kernel_size));
+  if (!front_end) return;
+  if (!causal)
+    throw std::invalid_argument(std::string(kConfig) +
+                                ": expected a causal encoder behind a front end, found a symmetric one");
+  front_end->validate(hop_samples);
 }
 
 EncoderWeights EncoderWeights::from_tensors(const EncoderConfig& config, const TensorViews& tensors) {
@@ -60,7 +65,7 @@ EncoderWeights EncoderWeights::from_tensors(const EncoderConfig& config, const T
   TensorReader reader(tensors, "encoder weights");
   EncoderWeights w;
   w.config = config;
-  w.input = reader.take("input.weight", {c, 1, k});
+  w.input = reader.take("input.weight", {c, config.inputs(), k});
   w.input_bias = reader.take("input.bias", {c});
   for (int i = 0; i < config.total_layers(); ++i) {
     const std::string prefix = "layers." + std::to_string(i) + ".";
@@ -82,7 +87,12 @@ EncoderWeights EncoderWeights::from_tensors(const EncoderConfig& config, const T
 std::int64_t EncoderWeights::multiply_adds_per_hop() const {
   const std::int64_t c = config.channels, k = config.kernel_size;
   const std::int64_t layer = c * c * (k + (config.pre_activation ? 0 : 1));
-  return config.hop_samples * (c * k + config.total_layers() * layer) + c * config.latent_channels;
+  const std::int64_t once = c * k * config.inputs() + config.total_layers() * layer;
+  if (!config.front_end) return config.hop_samples * once + c * config.latent_channels;
+  std::int64_t filters = 0;
+  for (const Filter& filter : constant_q_filters(*config.front_end))
+    filters += static_cast<std::int64_t>(2 * filter.cosine.size());
+  return filters + once + c * config.latent_channels;
 }
 
 }  // namespace rtengine

@@ -1,10 +1,13 @@
 // The encoder of a model: its architecture, twin of rtserver.model_config.EncoderConfig, and its weights, checked on
-// the way in. C channels, L latent channels, k taps. Every array is row-major float32.
+// the way in. C channels, L latent channels, k taps, K inputs: 1, or the bins of a filter bank. Every array is
+// row-major float32.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "cpu/constant_q.h"
 #include "cpu/tensors.h"
 
 namespace rtengine {
@@ -18,7 +21,10 @@ struct EncoderConfig {
   bool pre_activation = false;  // ReLU before the dilated convolution, else between it and the mixing one
   int latent_channels = 16;
   int hop_samples = 160;
+  // None: the convolutions run once a sample, on network input. Else once a hop, on what this makes of audio.
+  std::optional<ConstantQConfig> front_end;
 
+  int inputs() const { return front_end ? front_end->bins() : 1; }
   int total_layers() const { return blocks * layers; }
   int dilation(int layer) const { return 1 << (layer % layers); }
 
@@ -45,7 +51,7 @@ struct EncoderLayerWeights {
 
 struct EncoderWeights {
   EncoderConfig config;
-  std::vector<float> input;       // [C, k], the oldest tap first
+  std::vector<float> input;       // [C, K, k], the oldest tap first
   std::vector<float> input_bias;  // [C]
   std::vector<EncoderLayerWeights> layers;
   std::vector<float> latent;       // [L, C]

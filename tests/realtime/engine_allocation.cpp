@@ -1,7 +1,7 @@
 // Runs the engine's loops over samples and hops and reports what it asked of the C library and of the kernel: one line
-// "allocations=N locks=N codes=N latents=N". Linux only. Between arm() and disarm() every malloc, free and mutex lock
-// of the process is counted, and the kernel allows read, write and exit only: any other system call ends the process by
-// signal 9.
+// "allocations=N locks=N codes=N latents=N filtered=N". Linux only. Between arm() and disarm() every malloc, free and
+// mutex lock of the process is counted, and the kernel allows read, write and exit only: any other system call ends the
+// process by signal 9.
 //
 // usage: engine_allocation ISA PRECISION [none|new|malloc|lock|syscall]; the third plants a fault, to show that it is
 //        found.
@@ -152,6 +152,22 @@ std::shared_ptr<const rtengine::Encoder> make_encoder(const std::string& isa, co
                                                    precision == "int4" ? "int8" : precision, ranges);
 }
 
+// One that runs once a hop, behind a filter bank.
+std::shared_ptr<const rtengine::Encoder> make_hop_encoder(const std::string& isa) {
+  rtengine::EncoderConfig config;
+  config.blocks = 2, config.layers = 3, config.channels = 24, config.latent_channels = 5, config.hop_samples = 40;
+  config.front_end = rtengine::ConstantQConfig{57, 2, 12, 16, 333};
+  const std::int64_t c = 24;
+  RandomTensors tensors(0.125f);
+  tensors.add_convolution("input", c, config.inputs(), 3);
+  for (int i = 0; i < config.total_layers(); ++i) {
+    tensors.add_convolution("layers." + std::to_string(i) + ".dilated", c, c, 3);
+    tensors.add_convolution("layers." + std::to_string(i) + ".mix", c, c, 1);
+  }
+  tensors.add_convolution("latent", 5, c, 1);
+  return std::make_shared<const rtengine::Encoder>(config, tensors.views(), isa);
+}
+
 // The codes of three hops, `step` samples a call.
 std::vector<std::uint8_t> generate_by(int step, const std::shared_ptr<const rtengine::Decoder>& decoder) {
   rtengine::Slot slot(decoder, 3);
@@ -189,9 +205,9 @@ int main(int argc, char** argv) {
   }  // finds the real function before it counts
   std::vector<std::uint8_t> codes(40);
   std::vector<float> latent(5, 0.5f);
-  rtengine::EncoderStream stream(make_encoder(isa, precision));
+  rtengine::EncoderStream stream(make_encoder(isa, precision)), hop_stream(make_hop_encoder(isa));
   const std::vector<float> hop_samples(40, 0.25f);
-  int generated = 0, encoded = 0;
+  int generated = 0, encoded = 0, filtered = 0;
 
   prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
   armed = true;
@@ -206,14 +222,17 @@ int main(int argc, char** argv) {
     }
     if (hop == 5) plant(fault, mutex);
     if (hop == 10) stream.reset();
+    if (hop == 10) hop_stream.reset();
     encoded += stream.step(hop_samples.data()) != nullptr;
+    filtered += hop_stream.step(hop_samples.data()) != nullptr;
   }
   while (stream.finish()) ++encoded;
+  while (hop_stream.finish()) ++filtered;
   armed = false;
 
   char line[100];
-  const int length = std::snprintf(line, sizeof line, "allocations=%d locks=%d codes=%d latents=%d\n", allocations,
-                                   locks, generated, encoded);
+  const int length = std::snprintf(line, sizeof line, "allocations=%d locks=%d codes=%d latents=%d filtered=%d\n",
+                                   allocations, locks, generated, encoded, filtered);
   const bool written = write(1, line, static_cast<std::size_t>(length)) == length;
   syscall(SYS_exit, written ? 0 : 1);  // exit_group isn't allowed any more
 }
