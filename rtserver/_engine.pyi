@@ -22,7 +22,7 @@ def uniform(seed: int, sample: int) -> float:
 class Decoder:
     """The immutable weights of one domain, shareable between slots and threads.
 
-    config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law.
+    config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law and emphasis.
     weights: C-contiguous float32 arrays, names and shapes as in models.Decoder.state_dict().
     isa: "auto" takes the environment variable RTSERVER_ISA, else the best that the processor has.
     precision: one of PRECISIONS. calibration: float32 [layers, R], what `input_ranges` gives; int8 and int4
@@ -172,10 +172,11 @@ def priority_within(priority: int, highest: int) -> int:
 class Encoder:
     """The immutable weights of an encoder, shareable between streams and threads. C channels, L latent channels.
 
-    config: the fields of EncoderConfig. weights: C-contiguous float32, named and shaped as in
-    models.Encoder.state_dict(). isa: "auto" takes the environment variable RTSERVER_ISA, else the best there is.
-    precision: int8, bf16 (here the same as fp32) or fp32. calibration: what `ranges` gives; int8 needs it.
-    int8 has the same bits on every instruction set. Raises ValueError naming what was expected and what was found.
+    config: the fields of EncoderConfig, front_end a dictionary, None or left out. weights: C-contiguous float32, named
+    and shaped as in models.Encoder.state_dict(). isa: "auto" takes the environment variable RTSERVER_ISA, else the best
+    there is. precision: int8, bf16 (here the same as fp32) or fp32. calibration: what `ranges` gives; int8 needs it.
+    int8 has the same bits on every instruction set. Behind a front end the precision is fp32 whatever is asked for, and
+    every vector set has the same bits. Raises ValueError naming what was expected and what was found.
     """
 
     def __init__(
@@ -200,7 +201,8 @@ class Encoder:
     def open_stream(self) -> EncoderStream: ...
     def ranges(self, audio: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Greatest magnitudes, [layers, C] each, that network input [T], whole hops, brings: `input` of what each
-        layer's dilated convolution reads, and `hidden` of what its mixing one does (not with pre_activation).
+        layer's dilated convolution reads, and `hidden` of what its mixing one does (not with pre_activation). Empty
+        behind a front end.
         ValueError unless fp32."""
 
 class EncoderStream:

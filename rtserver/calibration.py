@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver import _engine, quantise, whistle
+from rtserver.emphasis import emphasise
 from rtserver.encoder import EngineEncoder, on_cpu
 from rtserver.model_check import CALIBRATION_VERSION
 from rtserver.model_file import Model
@@ -75,7 +76,7 @@ def for_pack(model: Model, codes: bool = False) -> dict[str, Any]:
     Computes 34,240 samples of the encoder and 10,240 of every decoder in fp32. codes: whether to make the decoders'
     weights in 4 bits as well, a second or two for 40 layers of 128 channels.
     """
-    found = model.calibration if is_complete(model.calibration) else _ranges(model)
+    found = model.calibration if is_complete(model) else _ranges(model)
     if not codes or found.get("codes"):
         return found
     heard_by = hear(open_encoder(model), clip(), model)
@@ -125,7 +126,10 @@ def _ranges(model: Model) -> dict[str, Any]:
 
 
 def encoder_ranges(model: Model, pieces: Sequence[FloatArray]) -> dict[str, FloatArray]:
-    """The ranges [layers, C] of a pack's encoder, by name, over pieces of audio [N] at 16 kHz, without headroom."""
+    """The ranges [layers, C] of a pack's encoder, by name, over pieces of audio [N] at 16 kHz, without headroom.
+
+    None of an encoder behind a filter bank, which runs in float32 always.
+    """
     engine = _engine.Encoder(asdict(model.config.encoder), model.encoder)
     found = [engine.ranges(np.concatenate(list(hops(piece, model)))) for piece in pieces]
     return {name: np.maximum.reduce([ranges[name] for ranges in found]) for name in found[0]}
@@ -137,9 +141,24 @@ def open_encoder(model: Model) -> EngineEncoder:
 
 
 def hops(audio: FloatArray, model: Model) -> Iterator[FloatArray]:
-    """Network input [hop] by hop of audio [N] at 16 kHz; silence fills the last hop."""
+    """What a pack's encoder hears, [hop] by hop, of audio [N] at 16 kHz; silence fills the last hop."""
+    return _hops(audio, model, model.config.input_encoding)
+
+
+def codes_played(audio: FloatArray, model: Model) -> Codes:
+    """The codes [H * hop] that a pack's decoder predicts where it plays audio [N] at 16 kHz, pre-emphasised as it says.
+
+    Silence fills the last hop.
+    """
+    missing = -len(audio) % model.config.encoder.hop_samples
+    wanted = emphasise(np.pad(audio, (0, missing)), model.config.emphasis)  # the silence too: it has a beginning
+    played = np.concatenate(list(_hops(wanted, model, f"mu_law_{model.config.mu_law}")))
+    return np.rint((played + 0.5) * 255.0).astype(np.uint8)  # a code q is heard as q / 255 - 0.5
+
+
+def _hops(audio: FloatArray, model: Model, encoding: str) -> Iterator[FloatArray]:
     hop_samples = model.config.encoder.hop_samples
-    intake = _engine.Intake(RATE_HZ, 1, hop_samples, f"mu_law_{model.config.mu_law}")
+    intake = _engine.Intake(RATE_HZ, 1, hop_samples, encoding)
     intake.push(audio)
     intake.finish()
     for _ in range(-(-len(audio) // hop_samples)):
@@ -150,12 +169,11 @@ def hops(audio: FloatArray, model: Model) -> Iterator[FloatArray]:
 
 
 def hear(encoder: EngineEncoder, audio: FloatArray, model: Model) -> tuple[FloatArray, Codes]:
-    """Latents [H, L] of audio [N] at 16 kHz from its beginning, and its codes [H * hop]; silence fills the last hop."""
+    """Latents [H, L] of audio [N] at 16 kHz from its beginning, and its codes [H * hop]; silence fills the last hop.
+
+    Codes as `codes_played` gives them.
+    """
     encoder.reset()
-    latents: list[np.ndarray | None] = []
-    codes: list[np.ndarray] = []
-    for hop in hops(audio, model):
-        latents.append(encoder.step(hop))
-        codes.append(np.rint((hop + 0.5) * 255.0).astype(np.uint8))  # a code q is heard as q / 255 - 0.5
+    latents = [encoder.step(hop) for hop in hops(audio, model)]
     heard = [latent for latent in [*latents, *encoder.finish()] if latent is not None]
-    return np.stack(heard), np.concatenate(codes)
+    return np.stack(heard), codes_played(audio, model)

@@ -57,13 +57,15 @@ class _Graph:
 
 
 def build(config: EncoderConfig, weights: Mapping[str, np.ndarray]) -> bytes:
-    """The serialised graph of an encoder.
+    """The serialised graph of an encoder on the waveform; ValueError for one behind a filter bank.
 
     weights: float32, names and shapes of `models.Encoder.state_dict()`.
     Inputs: `hop` [T, 1] network input; `cache_i`, see `cache_shapes`, zero before the stream; and with lookahead `mask`
     [A + T, 1]: 1 for each sample from A before the hop to its end that lies inside of the signal, else 0.
     Outputs: `latent` [1, L], of the hop `lag_hops` earlier; `next_i`, the caches for the next call.
     """
+    if config.front_end is not None:
+        raise ValueError("expected an encoder without a front end: one with it has no ONNX graph, and needs none")
     graph = _Graph()
     t, k = config.hop_samples, config.kernel_size
     lookahead = config.lookahead_samples

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from rtserver.errors import UserError
-from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+from rtserver.model_config import SAMPLE_RATE_HZ, ConstantQConfig, DecoderConfig, EncoderConfig, ModelConfig
 from rtserver.safe_load import first_line
 
 FORMAT = "rtserver-model-1"
@@ -33,6 +33,15 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "latent_channels": (1, 1024),
     "hop_samples": (16, 16000),
 }
+_FRONT_END_LIMITS: dict[str, tuple[int, int]] = {
+    "lowest_note": (12, 120),
+    "octaves": (1, 9),
+    "bins_per_octave": (1, 96),
+    "periods": (1, 1024),
+    "window_samples": (16, 16384),
+}
+MAX_FRONT_END_VALUES = 1 << 22  # bins times window_samples
+MAX_EMPHASIS = 0.95
 _FIELDS = ("format", "config", "encoder", "decoders", "calibration", "card")
 _DECODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
@@ -40,7 +49,7 @@ _DECODER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of `models.Encoder(config).state_dict()`."""
     c, k = config.channels, config.kernel_size
-    shapes: dict[str, tuple[int, ...]] = {"input.weight": (c, 1, k), "input.bias": (c,)}
+    shapes: dict[str, tuple[int, ...]] = {"input.weight": (c, config.inputs, k), "input.bias": (c,)}
     for i in range(len(config.dilations)):
         shapes[f"layers.{i}.dilated.weight"] = (c, c, k)
         shapes[f"layers.{i}.dilated.bias"] = (c,)
@@ -52,7 +61,9 @@ def encoder_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
 
 
 def encoder_range_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what calibrates an encoder; see `_engine.Encoder.ranges`."""
+    """Names and shapes of what calibrates an encoder; see `_engine.Encoder.ranges`. None behind a filter bank."""
+    if config.front_end is not None:
+        return {}
     shape = (len(config.dilations), config.channels)
     return {"input": shape} if config.pre_activation else {"input": shape, "hidden": shape}
 
@@ -131,10 +142,10 @@ def _check_config(values: Any, path: Path) -> ModelConfig:
                 if not isinstance(value, bool):
                     raise UserError(f"{path}: config {part}.{name} must be true or false, found {str(value)[:40]}")
                 continue
-            low, high = _LIMITS[name]
-            if type(value) is not int or not low <= value <= high:
-                expected = str(low) if low == high else f"a whole number {low} to {high}"
-                raise UserError(f"{path}: config {part}.{name} must be {expected}, found {str(value)[:40]}")
+            if name != "front_end":
+                _check_limits(f"{path}: config {part}.{name}", value, *_LIMITS[name])
+    if config.encoder.front_end is not None:
+        _check_front_end(config.encoder, config.encoder.front_end, path)
     if config.decoder.kernel_size != 2:
         raise UserError(f"{path}: config decoder.kernel_size must be 2, found {config.decoder.kernel_size}")
     if not config.encoder.causal and config.encoder.kernel_size % 2 == 0:
@@ -143,9 +154,38 @@ def _check_config(values: Any, path: Path) -> ModelConfig:
         raise UserError(f"{path}: config sample_rate_hz must be 16000, found {str(config.sample_rate_hz)[:40]}")
     if config.mu_law not in ("rounded", "published"):
         raise UserError(f"{path}: config mu_law must be rounded or published, found {str(config.mu_law)[:40]!r}")
+    a = config.emphasis
+    if isinstance(a, bool) or not isinstance(a, (int, float)) or not 0.0 <= a <= MAX_EMPHASIS:
+        raise UserError(f"{path}: config emphasis must be a number 0 to {MAX_EMPHASIS}, found {str(a)[:40]}")
     if not isinstance(config.preset, str) or not 1 <= len(config.preset) <= 64:
         raise UserError(f"{path}: config preset must be a name of at most 64 characters")
     return config
+
+
+def _check_limits(what: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        expected = str(low) if low == high else f"a whole number {low} to {high}"
+        raise UserError(f"{what} must be {expected}, found {str(value)[:40]}")
+
+
+def _check_front_end(encoder: EncoderConfig, front_end: ConstantQConfig, path: Path) -> None:
+    what = f"{path}: config encoder.front_end"
+    for name, value in vars(front_end).items():
+        _check_limits(f"{what}.{name}", value, *_FRONT_END_LIMITS[name])
+    if front_end.window_samples < encoder.hop_samples:
+        raise UserError(
+            f"{what}.window_samples must be at least a hop ({encoder.hop_samples}), found {front_end.window_samples}"
+        )
+    if front_end.bins * front_end.window_samples > MAX_FRONT_END_VALUES:
+        found = f"{front_end.bins} bins of {front_end.window_samples} samples"
+        raise UserError(f"{what} must have at most {MAX_FRONT_END_VALUES} bins times window_samples, found {found}")
+    if front_end.highest_hz >= SAMPLE_RATE_HZ / 2:
+        raise UserError(
+            f"{what} must end below {SAMPLE_RATE_HZ // 2} Hz, found {front_end.highest_hz:.0f}; fewer octaves"
+            " or a lower lowest_note"
+        )
+    if not encoder.causal:
+        raise UserError(f"{path}: an encoder behind a front_end must be causal, found a symmetric one")
 
 
 def _check_weights(

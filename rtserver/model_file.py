@@ -63,7 +63,7 @@ class Model:
     @cached_property
     def encoder_sha256(self) -> str:
         """Same for packs that can share one encoder: a digest of its architecture, weights and calibration."""
-        digest = hashlib.sha256(repr((self.config.encoder, self.config.mu_law)).encode())
+        digest = hashlib.sha256(repr((self.config.encoder, self.config.input_encoding)).encode())
         for name in sorted(self.encoder):
             digest.update(name.encode() + self.encoder[name].tobytes())
         for name, ranges in sorted(self.calibration.get("encoder", {}).items()):
@@ -93,6 +93,7 @@ class Model:
             "latent_channels": e.latent_channels,
             "hop_samples": e.hop_samples,
             "mu_law": self.config.mu_law,
+            "emphasis": self.config.emphasis,
         }
 
 

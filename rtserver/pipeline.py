@@ -182,7 +182,7 @@ class Translator:
 
     @property
     def _encoding(self) -> str:
-        return f"mu_law_{self.model.config.mu_law}" if self._encoder else "linear"
+        return self.model.config.input_encoding if self._encoder else "linear"
 
     def _voice(self, decoder: str | None) -> _engine.Decoder | None:
         name = self.model.decoder_name(decoder)

@@ -1,7 +1,8 @@
 """The arithmetic of the networks: which precisions there are, what `auto` means, and decoders made with one of them.
 
-Only the decoder's and the encoder's weights and activations are meant; what surrounds them is float32 always. In `int4`
-the weights of 4 bits are those of the decoder's current taps and 1x1 products; all else is int8, and the encoder too.
+Only the decoder's and the encoder's weights and activations are meant; what surrounds them is float32 always, and so is
+an encoder behind a filter bank. In `int4` the weights of 4 bits are those of the decoder's current taps and 1x1
+products; all else is int8, and the encoder too.
 """
 
 from __future__ import annotations
@@ -91,18 +92,23 @@ def decoder(
 def calibration_for(model: Model, precision: str) -> dict[str, Any]:
     """What quantising a pack needs: its own `calibration`, or what it lacks of one made now (slow)."""
     resolved = resolve(precision, model)
-    if model.kind != "model" or is_complete(model.calibration, resolved):
+    if model.kind != "model" or is_complete(model, resolved):
         return model.calibration
     from rtserver import calibration
 
     return calibration.for_pack(model, codes=resolved == "int4")
 
 
-def is_complete(calibration: dict[str, Any], precision: str = "int8") -> bool:
-    """Whether there is all that a precision needs to know, of the decoders and of the encoder."""
+def is_complete(model: Model, precision: str = "int8") -> bool:
+    """Whether a pack's calibration says all that a precision needs to know, of the decoders and of the encoder."""
+    from rtserver.model_check import encoder_range_shapes
+
     if precision not in QUANTISED:
         return True
-    known = bool(calibration.get("decoders")) and bool(calibration.get("encoder"))
+    calibration = model.calibration
+    known = bool(calibration.get("decoders"))
+    if encoder_range_shapes(model.config.encoder):
+        known = known and bool(calibration.get("encoder"))
     return known and (precision != "int4" or bool(calibration.get("codes")))
 
 

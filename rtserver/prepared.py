@@ -105,7 +105,7 @@ def find(pack: Path, precision: str = "fp32") -> tuple[Model, Path] | None:
         with contextlib.suppress(OSError):
             entry.unlink()
         return None
-    if not is_complete(model.calibration, resolve(precision, model)):
+    if not is_complete(model, resolve(precision, model)):
         return None
     with contextlib.suppress(OSError):
         os.utime(entry)  # when it was last used

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import mu_law
 from rtserver import _engine, calibration, model_file
 from rtserver.errors import UserError
 from rtserver.model_file import Model
@@ -75,8 +74,8 @@ def measured(model: Model, name: str, audio: np.ndarray) -> tuple[np.ndarray, Ca
     pieces = [calibration.hear(encoder, calibration.clip(), model)]
     for seed, piece in enumerate(segments(audio, min(samples, len(audio)), CALIBRATION_PIECES, seed=11)):
         latents, _ = calibration.hear(encoder, piece, model)
-        codes = mu_law.encode(torch.from_numpy(piece), model.config.mu_law).numpy().astype(np.uint8)
-        pieces += [(latents, codes[: len(latents) * model.hop_samples])]
+        codes = calibration.codes_played(piece, model)
+        pieces += [(latents, codes)]
         pieces += [(latents, decoder.open_slot(seed).generate(latents))]
     ranges = decoder_ranges(model, name, pieces)
     return ranges, lambda: calibration.codes_of(model, name, ranges, pieces)

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from models import mu_law
 from rtserver import _engine, calibration, model_file
 from rtserver.model_check import CALIBRATION_VERSION
 from rtserver.model_file import Model
@@ -57,7 +55,7 @@ def led_through(
     pieces = [calibration.hear(encoder, calibration.clip(), model)]
     for seed, (source, target) in enumerate(zip(batch.source, batch.target, strict=True)):
         latents, _ = calibration.hear(encoder, source.astype(np.float32), model)
-        codes = mu_law.encode(torch.from_numpy(target), model.config.mu_law).numpy().astype(np.uint8)
+        codes = calibration.codes_played(target.astype(np.float32), model)
         pieces += [(latents, codes), (latents, decoder.open_slot(seed).generate(latents))]
     return pieces
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track as progress_track
 
-from models import mu_law
 from rtserver import calibration, networks, pipeline, pitch, precision
 from rtserver.model_file import Model
 
@@ -70,7 +68,7 @@ def segment_losses(
     losses: dict[str, list[float]] = {row.label: [] for row in rows}
     for source, target in segments:
         latents = {wanted: calibration.hear(encoder, source, model)[0] for wanted, encoder in encoders.items()}
-        codes = mu_law.encode(torch.from_numpy(target), model.config.mu_law).numpy().astype(np.uint8)
+        codes = calibration.codes_played(target, model)[: len(target)]
         for row in rows:
             each = code_losses(decoders[row.decoder].logits(latents[row.encoder], codes), codes)
             losses[row.label].append(float(each[warmup_samples:].mean()))

@@ -66,6 +66,8 @@ def run(
     if precision == "int8" and ranges is None:
         ranges = _engine.Encoder(asdict(config), weights).ranges(hops[:16].ravel())
     encoders = [open_encoder(config, weights, device, precision, ranges)]
+    if onnx and config.front_end is not None:
+        raise UserError("an encoder behind a filter bank has no ONNX graph to compare with; leave out --onnx")
     if onnx:
         from rtserver import encoder_graph
         from rtserver.encoder_onnx import OnnxEncoder
@@ -75,11 +77,12 @@ def run(
     figures = [_figures(encoder.backend, us, config) for encoder, us in zip(encoders, taken, strict=True)]
     return {
         "device": encoders[0].device,
-        "precision": precision if encoders[0].device == "cpu" else "fp32",
+        "precision": encoders[0].precision if encoders[0].device == "cpu" else "fp32",
         "model": model or f"{preset or 'live'} (random weights)",
         "layers": len(config.dilations),
         "channels": config.channels,
         "causal": config.causal,
+        "front_end": asdict(config.front_end) if config.front_end else None,
         "hop_samples": config.hop_samples,
         "lookahead_samples": config.lookahead_samples,
         **figures[0],

@@ -13,7 +13,10 @@ from rtserver.command_options import Precision
 from rtserver.errors import UserError
 
 # Options are spelled Optional: typer reads the annotations at run time.
-Preset = Annotated[Optional[str], typer.Option(metavar="live|paper", help="A network of this shape, random weights.")]  # noqa: UP045
+Preset = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="live|paper|constant_q", help="A network of this shape, random weights."),
+]
 ModelName = Annotated[Optional[str], typer.Option("--model", "-m", metavar="FILE", help="An instrument pack.")]  # noqa: UP045
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the network runs.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="How long to measure.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,11 +47,12 @@ def describe(model: Model) -> dict[str, Any]:
         "preset": model.config.preset,
         "sample_rate_hz": model.config.sample_rate_hz,
         "mu_law": model.config.mu_law,
+        "emphasis": model.config.emphasis,
         "hop_samples": model.hop_samples,
         "lookahead_samples": model.lookahead_samples,
         "latent_channels": 0 if probe else encoder.latent_channels,
-        "encoder": None if probe else {**vars(encoder)},
-        "decoder": None if probe else {**vars(decoder)},
+        "encoder": None if probe else asdict(encoder),
+        "decoder": None if probe else asdict(decoder),
         "decoders": list(model.decoders),
         "parameters": model.parameters,
         "card": model.card,
@@ -81,6 +83,9 @@ def _show(described: dict[str, Any]) -> None:
         e, w = d["encoder"], d["decoder"]
         kind = "causal" if e["causal"] else "symmetric"
         row("encoder", f"{e['blocks']} x {e['layers']} layers, {e['channels']} channels, {kind}")
+        if f := e["front_end"]:
+            bins = f"{f['octaves']} octaves from note {f['lowest_note']} with {f['bins_per_octave']} bins each"
+            row("front end", f"constant-Q: {bins}, windows of up to {f['window_samples']} samples")
         row(
             "latent",
             f"{d['latent_channels']} values a hop ({d['latent_channels'] * rate // d['hop_samples']} a second)",
@@ -90,6 +95,8 @@ def _show(described: dict[str, Any]) -> None:
         row("decoders", ", ".join(d["decoders"]))
         row("parameters", f"{d['parameters']:,}")
         row("mu-law", d["mu_law"])
+        if d["emphasis"]:
+            row("emphasis", f"{d['emphasis']:g}")
     for label, text in _flat(d["card"]):
         row(label, text)
     Console().print(table)

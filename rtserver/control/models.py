@@ -23,7 +23,6 @@ from rtserver.precision import resolve
 from rtserver.worker.messages import Kind, LoadModel
 
 PROBES: tuple[Kind, ...] = ("loopback", "identity16k")
-ENCODINGS = {"rounded": "mu_law_rounded", "published": "mu_law_published"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _served(model: model_file.Model, image: str | bytes, precision: str) -> Serv
         kind="model",
         hop_samples=encoder.hop_samples,
         lookahead_samples=encoder.lookahead_samples,
-        encoding=ENCODINGS[model.config.mu_law],
+        encoding=model.config.input_encoding,
         pack=str(model.path),
         sha256=model.sha256,
         image=image,

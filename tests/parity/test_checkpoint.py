@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from models.encoder import Encoder
 from rtserver import model_file, safe_load
 from rtserver.errors import UserError
 from rtserver.model_check import code_shapes, decoder_shapes, encoder_range_shapes, encoder_shapes
-from rtserver.model_config import PRESETS, DecoderConfig, EncoderConfig, ModelConfig
+from rtserver.model_config import PRESETS, ConstantQConfig, DecoderConfig, EncoderConfig, ModelConfig
 
 CONFIG = ModelConfig(
     preset="tiny",
@@ -149,7 +149,7 @@ def test_decoders_are_chosen_by_name(pack: Path) -> None:
         model.decoder_name("oboe")
     assert model.decoder_config("piano") == {
         **{"blocks": 1, "layers": 3, "residual_channels": 8, "skip_channels": 12, "kernel_size": 2, "classes": 256},
-        **{"latent_channels": 4, "hop_samples": 160, "mu_law": "rounded"},
+        **{"latent_channels": 4, "hop_samples": 160, "mu_law": "rounded", "emphasis": 0.0},
     }
 
 
@@ -314,6 +314,15 @@ def dropper(*path: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def front_end(causal: bool = True, **fields: Any) -> Callable[[dict[str, Any]], None]:
+    """Change a pack's config to a filter bank with these fields; its weights are another encoder's still."""
+
+    def change(values: dict[str, Any]) -> None:
+        values["config"]["encoder"] |= {"causal": causal, "front_end": asdict(ConstantQConfig()) | fields}
+
+    return change
+
+
 RANGES: dict[str, Any] = {
     "version": 1,
     "decoders": {"piano": torch.rand(3, 8), "cello": torch.rand(3, 8)},
@@ -346,6 +355,28 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "kernel": (setter("config", "decoder", "kernel_size", value=3), "decoder.kernel_size must be 2"),
     "rate": (setter("config", "sample_rate_hz", value=44100), "sample_rate_hz must be 16000, found 44100"),
     "mu-law": (setter("config", "mu_law", value="a"), "mu_law must be rounded or published"),
+    "negative emphasis": (setter("config", "emphasis", value=-0.1), "emphasis must be a number 0 to 0.95, found -0.1"),
+    "too much emphasis": (setter("config", "emphasis", value=0.96), "emphasis must be .*, found 0.96"),
+    "emphasis of NaN": (setter("config", "emphasis", value=float("nan")), "emphasis must be .*, found nan"),
+    "emphasis true": (setter("config", "emphasis", value=True), "emphasis must be .*, found True"),
+    "emphasis in words": (setter("config", "emphasis", value="much"), "emphasis must be .*, found much"),
+    "front end of nothing": (setter("config", "encoder", "front_end", value=7), "bad config"),
+    "front end of a field": (setter("config", "encoder", "front_end", value={"colour": 1}), "bad config.*colour"),
+    "note": (front_end(lowest_note=-1), "front_end.lowest_note must be a whole number 12 to 120, found -1"),
+    "octaves": (front_end(octaves=10), "front_end.octaves must be .*, found 10"),
+    "bins": (front_end(bins_per_octave=0), "front_end.bins_per_octave must be .*, found 0"),
+    "periods": (front_end(periods=2.5), "front_end.periods must be .*, found 2.5"),
+    "window": (front_end(window_samples=10**9), "front_end.window_samples must be .*, found 1000000000"),
+    "window of less than a hop": (front_end(window_samples=159), r"at least a hop \(160\), found 159"),
+    "filters": (
+        front_end(bins_per_octave=96, window_samples=16384),
+        "at most 4194304 bins times window_samples, found 672 bins of 16384 samples",
+    ),
+    "too high": (
+        front_end(lowest_note=57),
+        "must end below 8000 Hz, found 27358; fewer octaves or a lower lowest_note",
+    ),
+    "symmetric front end": (front_end(causal=False), "behind a front_end must be causal"),
     "missing tensor": (dropper("encoder", "layers.1.mix.bias"), "encoder .*missing: layers.1.mix.bias"),
     "extra tensor": (setter("decoders", "cello", "x.y", value=torch.ones(1)), "decoder cello .*not expected: x.y"),
     "other shape": (

@@ -1,6 +1,7 @@
 """One input, seed and model give one output: by `translate`, by an offline client, by a client in real time.
 
-The models here are those whose way to the end is longest: with lookahead, with the published mu-law, from stereo.
+The models here are those whose way to the end is longest: with lookahead, with the published mu-law, from stereo; and
+one behind a filter bank whose decoder predicts pre-emphasised audio.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 from rtserver import _engine, model_file
 from rtserver.client import Bridge
 from rtserver.model_check import decoder_shapes, encoder_shapes
-from rtserver.model_config import DecoderConfig, EncoderConfig, ModelConfig
+from rtserver.model_config import ConstantQConfig, DecoderConfig, EncoderConfig, ModelConfig
 from rtserver.pipeline import Translator, translate
 from tests.server.harness import ServerProcess, noise, through
 
@@ -26,6 +27,17 @@ CONFIGS = {
     "lookahead": ModelConfig(  # 511 samples ahead, hop 320: two hops late
         mu_law="published",
         encoder=EncoderConfig(blocks=1, layers=9, channels=12, causal=False, latent_channels=8, hop_samples=320),
+        decoder=DECODER,
+    ),
+    "constant-q": ModelConfig(
+        emphasis=0.85,
+        encoder=EncoderConfig(
+            blocks=1,
+            layers=3,
+            channels=16,
+            latent_channels=8,
+            front_end=ConstantQConfig(lowest_note=57, octaves=3, bins_per_octave=12, window_samples=1024),
+        ),
         decoder=DECODER,
     ),
 }
