@@ -284,7 +284,7 @@ void ControlClient::take_models(const ModelsReply& reply, uint64_t now_ns) {
 }
 
 void ControlClient::request_session(uint64_t now_ns) {
-  choose_again_.store(false, std::memory_order_relaxed);
+  choose_again_.exchange(false, std::memory_order_acq_rel);  // what is chosen after this is asked for once more
   served_fresh_ = false;
   Guide::Choice choice;
   std::string why_not;

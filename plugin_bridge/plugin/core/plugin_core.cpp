@@ -144,7 +144,6 @@ bool PluginCore::load(std::string_view text, bool with_parameters, std::string& 
   for (const Parameter& p : parameters())
     if (with_parameters && !p.read_out && p.form != Form::kTrigger) set(p.id, state->values[index(p.id)]);
   if (!bridge_) latency_.store(planned_latency());
-  chosen_.store(kInstrumentSlots, std::memory_order_relaxed);
   client_.choose_again();
   ask_for_restart();
   return true;
@@ -181,10 +180,10 @@ void PluginCore::ask_for_restart() {
 void PluginCore::set(ParameterId id, double value) noexcept {
   const Parameter& p = parameter(id);
   if (p.read_out) return;
-  values_[index(id)].store(conform(p, value), std::memory_order_relaxed);
-  if ((id == Id::kInstrument && static_cast<uint32_t>(get(id)) != chosen_.load(std::memory_order_relaxed)) ||
-      id == Id::kMargin)
-    client_.choose_again();
+  const double conformed = conform(p, value);
+  // LV2 hands in every value with every block: only another one is news, or who was refused would ask without a pause.
+  const bool news = values_[index(id)].exchange(conformed, std::memory_order_relaxed) != conformed;
+  if (news && (id == Id::kInstrument || id == Id::kMargin)) client_.choose_again();
 }
 
 double PluginCore::get(ParameterId id) const noexcept {
@@ -237,7 +236,6 @@ void PluginCore::learn(const rtbridge::Served& served) {
 bool PluginCore::choose(const rtbridge::Served& served, Choice& choice, std::string& why_not) {
   ask_for_restart();
   const auto number = static_cast<uint32_t>(get(Id::kInstrument));
-  chosen_.store(number, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   unplayable_for_latency_.store(false);
   const auto found = instruments_.find(number, served, why_not);

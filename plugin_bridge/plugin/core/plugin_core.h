@@ -97,7 +97,6 @@ class PluginCore : private rtbridge::Guide {
   // Decoder of each number in the model that plays, -1 for those of other models: lets the audio thread change decoders
   // at the very block that the host asks for.
   std::array<std::atomic<int16_t>, kInstrumentSlots> decoders_;
-  std::atomic<uint32_t> chosen_{0};  // the number that the control thread acted on last
 
   rtbridge::StreamWish stream_;  // main thread; fixed while active
   double jitter_ms_ = 0.0;
