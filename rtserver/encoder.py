@@ -1,7 +1,7 @@
 """The encoder of a stream, hop by hop: in the engine on a CPU, in ONNX Runtime on a GPU. One path a device.
 
-An encoder behind a filter bank (`EncoderConfig.front_end`) is the exception: it takes a hundredth of the arithmetic of
-one on the waveform, less than handing a hop to a GPU and its latent back, and runs on the CPU whatever the device.
+An encoder behind a filter bank (`EncoderConfig.front_end`) is the exception: 30 us of a 10 ms hop leave nothing for a
+GPU to win, and it runs on the CPU whatever the device.
 Used by the audio worker, for files and for measurements. Neither ONNX Runtime nor onnx is imported for a CPU.
 """
 
