@@ -86,7 +86,7 @@ def show(seen: dict[str, Any]) -> None:
     limit = f"up to {100 * capacity['room']:.0f}%" if capacity["admit"] == "measured" else "all sessions are admitted"
     console.print(
         f"taken by live sessions: decoder cores {decoders}, encoder core {100 * loads[-1]:.0f}% ({limit});"
-        f" {capacity['refused']} refused"
+        f" {capacity['refused']} refused{_fare(capacity)}"
     )
     names = (f"{m['name']}{' ' + str(m['decoders']) if m.get('decoders') else ''}" for m in seen["models"])
     console.print("models " + ", ".join(names), markup=False)
@@ -114,3 +114,12 @@ def show(seen: dict[str, Any]) -> None:
             "-" if session["load"] is None else f"{100 * session['load']:.0f}%",
         )
     console.print(table)
+
+
+def _fare(capacity: dict[str, Any]) -> str:
+    """How those fare that play, as far as it keeps others out or prices them."""
+    factors = (f"{model} {factor['decoder']:.2f}" for model, factor in capacity["in_service"].items())
+    told = "; decoding takes, of what it took at rest: " + ", ".join(factors) if capacity["in_service"] else ""
+    if capacity["begun"]:
+        told += f"; {capacity['begun']} just begun"
+    return told + (f"; {capacity['missing']} miss blocks: nobody more gets in" if capacity["missing"] else "")

@@ -236,6 +236,7 @@ class Server:
                         silent_ms = stats["client_heartbeat_age_ms"]
                         if silent_ms is not None:
                             session.last_heard = max(session.last_heard, time.monotonic() - silent_ms / 1000)
+                self.admission.hear(message, self.sessions.values())
 
     def _on_worker_exit(self, why: str) -> None:
         """The worker died: every segment is over; clients play dry, come back and get a new generation."""
@@ -396,9 +397,10 @@ class Server:
                 session.parameters["seed"] = event.seed
             if session.parameters["decoder"] >= max(1, len(model.decoders)):
                 session.parameters["decoder"] = 0
+            had_a_place = session.reserved
             session.reserved = session.reserved and not another_model
             if not event.offline:
-                self.admission.reserve(session, self.sessions.values())
+                self.admission.reserve(session, self.sessions.values(), instead=had_a_place)
             self.sessions[session.number] = session  # a number is not spent on one that was refused
             self._next_session = max(self._next_session, session.number + 1)
             await self._start(session, bool(event.offline))

@@ -43,7 +43,7 @@ def snapshot(server: Server) -> dict[str, Any]:
         "margin": options.margin,
         "default_model": server.catalog.default,
         "models": [
-            {**model.description, "cost": asdict(server.admission.cost(model.name))} for model in server.catalog
+            {**model.description, "cost": asdict(server.admission.at_rest(model.name))} for model in server.catalog
         ],
         "worker": {
             "state": server.worker_state,
