@@ -6,9 +6,12 @@ of a stretch, F bins, K frames.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.signal import lfilter
 from torch import Tensor
 
 RATE_HZ = 16000
@@ -122,6 +125,21 @@ def shift_pitch_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: 
     row = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[None]
     shifted = shift_pitch_in_stretches(row, torch.tensor([start]), torch.tensor([length]), torch.tensor([semitones]))
     return np.asarray(shifted[0].numpy())
+
+
+def add_background(audio: np.ndarray, rng: np.random.Generator, loudest: float) -> np.ndarray:
+    """Put a room's and a microphone's noise under what the encoder hears; float32 [samples] in and out.
+
+    Its standard deviation is anything from a hundredth of `loudest` to all of it, each decade as likely, and its colour
+    from white to that of a first-order low-pass at 130 Hz. With `loudest` 0 the audio itself, and no number is drawn.
+    """
+    clean = audio.astype(np.float32)
+    if loudest == 0.0:
+        return clean
+    level = loudest * 10.0 ** rng.uniform(-2.0, 0.0)
+    pole = rng.uniform(0.0, 0.95)
+    noise = lfilter([math.sqrt(1.0 - pole * pole)], [1.0, -pole], rng.standard_normal(len(clean)))
+    return clean + np.float32(level) * noise.astype(np.float32)
 
 
 def fade_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:

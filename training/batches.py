@@ -2,7 +2,8 @@
 
 So a run that goes on from a checkpoint takes the very steps that it would have taken, a prefetching process needs no
 state, and two processes with half a batch each see what one sees with the whole.
-Shapes: B segments for the decoder, L more for the confusion loss only, T samples at 16 kHz, N hops of 10 ms.
+Shapes: B segments for the decoder, L more for the confusion loss only, C samples of context at 16 kHz and T after them,
+N hops of 10 ms.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
-from training.augment import LARGEST_SEMITONES, LONGEST_S, SHORTEST_S, fade_somewhere, shift_pitch_in_stretches
+from training.augment import (
+    LARGEST_SEMITONES,
+    LONGEST_S,
+    SHORTEST_S,
+    add_background,
+    fade_somewhere,
+    shift_pitch_in_stretches,
+)
 from training.dataset import Corpus
 from training.settings import Settings
 
@@ -27,9 +35,9 @@ PREFETCHED = 3  # steps that each worker is ahead
 
 @dataclass(frozen=True)
 class Prepared:
-    """source: what the encoder hears, [B + L, T] float32, in tune still; shifts [B + L, 3]: first sample, length (0:
-    none) and semitones of the stretch that is to be out of tune; target, history: what the decoder must say, and the
-    past that it is taught with, [B, T]; timbre [B + L] and notes [B + L, N] int64; noise_level, noise_seed and kept
+    """source: what the encoder hears, [B + L, C + T] float32, in tune still; shifts [B + L, 3]: first sample, length
+    (0: none) and semitones of the stretch that is to be out of tune; target, history: what the decoder must say, and
+    the past that it is taught with, [B, T]; timbre [B + L] and notes [B + L, N] int64; noise_level, noise_seed and kept
     [B]: standard deviation and seed of the noise on the history, and 0 where the latent is dropped."""
 
     domain: str
@@ -58,16 +66,19 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
     """The segments of a step in one of the processes: those of all together are numbered rank after rank."""
     s = settings.train
     hop = settings.model.encoder.hop_samples
-    samples = round(s.segment_seconds * settings.model.sample_rate_hz) // hop * hop
+    samples, context = (
+        round(seconds * settings.model.sample_rate_hz) // hop * hop
+        for seconds in (s.segment_seconds, s.context_seconds)
+    )
     domain = domain_of_step(s.domains, step)
     source, shifts, target, history, timbre, notes = [], [], [], [], [], []
     level, seed, kept = np.zeros(s.batch, np.float32), np.zeros(s.batch, np.int64), np.ones(s.batch, np.float32)
     for i in range(s.batch):
         rng = np.random.default_rng([s.seed, step, rank * s.batch + i])
-        batch = corpus.draw(rng, domain, s.timbre_lags_ms, s.timbre_probability, 1, samples)
+        batch = corpus.draw(rng, domain, s.timbre_lags_ms, s.timbre_probability, 1, samples, context=context)
         clean = batch.target[0].astype(np.float32)
-        source.append(batch.source[0].astype(np.float32))
-        shifts.append(draw_shift(rng, samples, s.pitch_shift_probability))
+        source.append(add_background(batch.source[0], rng, s.source_noise))
+        shifts.append(draw_shift(rng, context + samples, s.pitch_shift_probability))
         target.append(clean)
         history.append(fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean)
         timbre.append(batch.timbre[0])
@@ -78,9 +89,9 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
     for i in range(s.listen_batch):
         rng = np.random.default_rng([s.seed, step, rank * s.listen_batch + i, 1])
         name = s.listen[int(rng.integers(len(s.listen)))]
-        batch = corpus.draw(rng, name, s.timbre_lags_ms, 0.0, 1, samples)
-        source.append(batch.source[0].astype(np.float32))
-        shifts.append(draw_shift(rng, samples, s.pitch_shift_probability))
+        batch = corpus.draw(rng, name, s.timbre_lags_ms, 0.0, 1, samples, context=context)
+        source.append(add_background(batch.source[0], rng, s.source_noise))
+        shifts.append(draw_shift(rng, context + samples, s.pitch_shift_probability))
         timbre.append(batch.timbre[0])
         notes.append(batch.notes[0])
     return Prepared(
@@ -107,7 +118,7 @@ def draw_shift(rng: np.random.Generator, samples: int, probability: float) -> np
 
 
 def out_of_tune(source: torch.Tensor, shifts: np.ndarray) -> torch.Tensor:
-    """source [B + L, T] with its stretches shifted, on the device where it is: no process does it ahead of time."""
+    """source [B + L, C + T] with its stretches shifted, on the device where it is: no process does it ahead of time."""
     rows = torch.from_numpy(np.flatnonzero(shifts[:, 1] > 0)).to(source.device)
     if len(rows) == 0:
         return source

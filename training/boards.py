@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models import mu_law
+from models.emphasis import deemphasise
 from training.batches import Prepared
 from training.network import TranslationNetwork
 
@@ -43,15 +44,17 @@ class Board:
             return
         device = next(network.parameters()).device
         source, target = (torch.from_numpy(a[:1]).to(device) for a in (batch.source, batch.target))
-        heard, past = (mu_law.network_input(network.codes(a)).unsqueeze(1) for a in (source, target))
+        past = mu_law.network_input(network.codes(target)).unsqueeze(1)
+        context = source.shape[1] - target.shape[1]
         # `forward` itself: a compiled module would be compiled again for this one segment.
-        latents = network.encoder.forward(heard)
+        latents = network.encoder.forward(network.heard(source))[:, :, context // network.config.encoder.hop_samples :]
         logits = network.decoders[batch.domain].forward(past, latents)[0].float()
         drawn = torch.distributions.Categorical(logits=logits.T).sample()
+        said = deemphasise(mu_law.decode(drawn, network.config.mu_law).cpu().numpy(), network.config.emphasis)
         for name, audio in (
-            ("heard", source[0]),
+            ("heard", source[0, context:]),
             ("target", target[0]),
-            ("teacher_forced", mu_law.decode(drawn, network.config.mu_law)),
+            ("teacher_forced", torch.from_numpy(said)),
         ):
             tag = f"{batch.domain}/{name}"
             self.writer.add_audio(tag, audio.float().cpu().unsqueeze(0), step, sample_rate=RATE_HZ)

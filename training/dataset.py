@@ -20,10 +20,10 @@ UNKNOWN = -100  # what torch's cross_entropy leaves out by itself
 
 @dataclass(frozen=True)
 class Batch:
-    """source: what the encoder hears, [B, T] float32; target: the same passage as the decoder's domain plays it;
-    timbre: [B] int64 index of the source's instrument; notes: [B, H] int64, the highest MIDI pitch that sounds, 0 in
-    rests, -100 where it isn't known (recordings); roll: [B, H, 128] bool, all pitches that sound; labelled: [B] bool,
-    whether notes and roll are known."""
+    """source: what the encoder hears, [B, context + T] float32; target: the same passage as the decoder's domain plays
+    it; timbre: [B] int64 index of the source's instrument; notes: [B, H] int64, the highest MIDI pitch that sounds, 0
+    in rests, -100 where it isn't known (recordings); roll: [B, H, 128] bool, all pitches that sound; labelled: [B]
+    bool, whether notes and roll are known; reel, first: [B], where the passage is, in hops from the reel's start."""
 
     source: np.ndarray
     target: np.ndarray
@@ -31,6 +31,8 @@ class Batch:
     notes: np.ndarray
     roll: np.ndarray
     labelled: np.ndarray
+    reel: np.ndarray
+    first: np.ndarray
 
 
 class _Reel:
@@ -115,27 +117,32 @@ class Corpus:
         samples: int,
         loudest_gain_db: float = 0.0,
         quietest_gain_db: float = -12.0,
+        context: int = 0,
     ) -> Batch:
         """A batch of one domain, from reels that were rendered in it, each as likely as it is long.
 
         With probability `other` the source of a segment is another timbre of the same reel, if there is one among
         lags_ms. lags_ms: instruments that the encoder hears, and how late each speaks. A source that speaks later than
         the target is read that much ahead: what the encoder can't hear yet, the decoder must not be asked to play.
-        Source and target have one random gain in common. samples: a multiple of 160.
+        Source and target have one random gain in common. samples: a multiple of 160. context: samples of the source
+        before the passage, a multiple of 160 too.
         """
         margin = int(np.ceil(max([0.0, *lags_ms.values()]) * 16 / LABEL_HOP_SAMPLES)) + 1  # hops
         hops = samples // LABEL_HOP_SAMPLES
-        reels, chances = self._long_enough(domain, hops + 2 * margin)
-        source, target, timbre, notes, rolls, labelled = [], [], [], [], [], []
-        for r in rng.choice(reels, size=batch, p=chances):
+        before = margin + context // LABEL_HOP_SAMPLES
+        reels, chances = self._long_enough(domain, before + hops + margin)
+        source, target, timbre, notes, rolls, labelled, starts = [], [], [], [], [], [], []
+        drawn = rng.choice(reels, size=batch, p=chances)
+        for r in drawn:
             reel = self.reels[int(r)]
             heard = [t for t in reel.timbres if t in lags_ms]
             name = str(rng.choice(heard)) if heard and rng.random() < other else domain
             gain = np.float32(10.0 ** (rng.uniform(quietest_gain_db, loudest_gain_db) / 20.0))
-            first = int(rng.integers(margin, reel.hops - hops - margin + 1))
+            first = int(rng.integers(before, reel.hops - hops - margin + 1))
+            starts.append(first)
             at = first * LABEL_HOP_SAMPLES
             lag = round((lags_ms.get(name, 0.0) - lags_ms.get(domain, 0.0)) * 16)
-            source.append(gain * self.cut(name, int(r), at + lag, samples))
+            source.append(gain * self.cut(name, int(r), at + lag - context, context + samples))
             target.append(gain * self.cut(domain, int(r), at, samples))
             timbre.append(self.instruments.index(name))
             packed = reel.roll()
@@ -150,6 +157,8 @@ class Corpus:
             np.stack(notes),
             np.stack(rolls),
             np.array(labelled),
+            drawn,
+            np.array(starts),
         )
 
     def _long_enough(self, instrument: str, hops: int) -> tuple[list[int], np.ndarray]:

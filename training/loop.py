@@ -160,7 +160,7 @@ class Trainer:
         source = out_of_tune(source, batch.shifts)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bfloat16):
             with torch.set_grad_enabled(not self.frozen):
-                latents = self.network.encode(source)
+                latents = self.network.encode(source, source.shape[1] - target.shape[1])
             domain_loss, accuracy = self._teach_classifier(latents.detach(), timbre)
             loss, reconstruction, note = torch.zeros((), device=self.device), None, domain_loss * 0.0
             if not self.frozen:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models import mu_law
 from models.classifier import DomainClassifier
 from models.decoder import Decoder
+from models.emphasis import emphasise
 from models.encoder import Encoder
 from rtserver.model_config import ModelConfig
 
@@ -41,11 +42,22 @@ class TranslationNetwork(nn.Module):
         self.note_probe = NoteProbe(latent)
 
     def codes(self, audio: Tensor) -> Tensor:
-        return mu_law.encode(audio, self.config.mu_law)
+        """What a decoder says for audio [B, T] in [-1, 1]: int64 codes [B, T]."""
+        return mu_law.encode(emphasise(audio, self.config.emphasis), self.config.mu_law)
 
-    def encode(self, audio: Tensor) -> Tensor:
-        """audio [B, T] in [-1, 1] -> latents [B, L, H]."""
-        return self.encoder(mu_law.network_input(self.codes(audio)).unsqueeze(1))
+    def heard(self, audio: Tensor) -> Tensor:
+        """What the encoder sees of audio [B, T] in [-1, 1]: network input [B, 1, T]."""
+        if self.config.input_encoding == "linear":
+            return audio.unsqueeze(1)
+        return mu_law.network_input(mu_law.encode(audio, self.config.mu_law)).unsqueeze(1)
+
+    def encode(self, audio: Tensor, context_samples: int = 0) -> Tensor:
+        """audio [B, context + T] in [-1, 1] -> latents [B, L, H] of the last T samples.
+
+        context_samples: a whole number of hops that are heard beforehand.
+        """
+        latents: Tensor = self.encoder(self.heard(audio))
+        return latents[:, :, context_samples // self.config.encoder.hop_samples :]
 
     def reconstruction(
         self,

@@ -30,6 +30,7 @@ class TrainSettings:
     start_decoders: dict[str, str] | None = None  # new decoder -> the one of `start` that it begins as
     batch: int = 8  # segments a step, of each process
     segment_seconds: float = 0.5
+    context_seconds: float = 0.0  # of what the encoder hears before a segment
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
     learning_rate_warmup_steps: int = 100
@@ -40,6 +41,7 @@ class TrainSettings:
     confusion_warmup_steps: int = 0  # ... over so many steps
     note_weight: float = 0.0
     pitch_shift_probability: float = 0.5
+    source_noise: float = 0.0  # standard deviation of the loudest background that the encoder hears, of full scale
     history_noise: float = 0.0
     history_fade_probability: float = 0.0
     latent_dropout: float = 0.1
@@ -63,7 +65,14 @@ class TrainSettings:
             self._require(name, 0.0 <= getattr(self, name) <= 1.0, "between 0 and 1")
         for name in ("confusion_weight", "confusion_from_step", "confusion_warmup_steps", "note_weight", "workers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("history_noise", "warmup_samples", "listen_batch", "learning_rate_warmup_steps"):
+        for name in (
+            "context_seconds",
+            "source_noise",
+            "history_noise",
+            "warmup_samples",
+            "listen_batch",
+            "learning_rate_warmup_steps",
+        ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("average_decay", 0.0 <= self.average_decay < 1.0, "at least 0 and less than 1")
         self._require("encoder", self.encoder in ("train", "frozen"), '"train" or "frozen"')
@@ -127,9 +136,11 @@ def _model(table: dict[str, Any], path: Path) -> ModelConfig:
             if type(value) is not kind or (kind is int and value <= 0):
                 raise TypeError(f"{path}: model.{name}.{key}: expected {KINDS[kind]} above 0, found {value!r}")
         parts[name] = replace(getattr(config, name), **given)
-    for key in table:
-        if key not in ("mu_law", "sample_rate_hz"):
+    for key, value in table.items():
+        if key not in ("mu_law", "sample_rate_hz", "emphasis"):
             raise TypeError(f"{path}: model.{key}: unknown field")
+        if key == "emphasis" and not (isinstance(value, float) and 0.0 <= value <= 0.95):
+            raise ValueError(f"{path}: model.emphasis: expected a number of 0 to 0.95, found {value!r}")
     return replace(config, **parts, **table)
 
 

@@ -1,0 +1,149 @@
+"""Teach a new encoder the language of an old one: `python -m training.distil --config TOML --teacher PACK`.
+
+The encoder of a configuration learns to give, whatever instrument plays a passage, the latents that a pack's encoder
+gives for the same passage in a clean decoder's own timbre, aligned as in training (`timbre_lags_ms`), and the note that
+sounds. Decoders of the pack then understand it from the first step, and so a run that starts from what is written here
+needs far fewer of them. Only the encoder computes: behind a filter bank a minute of it hears half an hour of singers.
+Shapes: B segments, T samples, H hops, L latent channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtserver import model_file
+from rtserver.pipeline import Translator
+from training import checkpoint
+from training.augment import add_background
+from training.batches import draw_shift, out_of_tune
+from training.dataset import RATE_HZ, Corpus
+from training.loop import learning_rate
+from training.network import TranslationNetwork
+from training.settings import Settings
+from training.train import RUNS, Stop, configured
+
+GAINS_DB = (0.0, -6.0, -12.0)  # the levels that the teacher is asked about: latents tell of loudness too
+SEGMENT_SECONDS = 1.0
+PRINTED_STEPS = 25
+
+
+class Teacher:
+    """Latents of a pack's encoder for whole reels of one instrument, at each of GAINS_DB."""
+
+    def __init__(self, pack: Path, corpus: Corpus, instrument: str) -> None:
+        model = model_file.load(pack)
+        self.hop_samples = model.hop_samples
+        translator = Translator(model)
+        self.latents: list[dict[int, np.ndarray]] = []  # [H, L] by reel, for each gain
+        for gain_db in GAINS_DB:
+            gain = np.float32(10.0 ** (gain_db / 20.0))
+            self.latents.append({})
+            for reel in corpus.reels_of(instrument):
+                audio = gain * corpus.cut(instrument, reel, 0, corpus.reels[reel].hops * 160)
+                self.latents[-1][reel] = translator.embed(audio, RATE_HZ)
+            print(f"teacher heard {len(self.latents[-1])} reels of {instrument} at {gain_db:.0f} dB", flush=True)
+        everything = np.concatenate(list(self.latents[0].values()))
+        self.spread = torch.from_numpy(everything.std(axis=0) + 1e-3)  # [L]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Segments in any timbre: source [B, context + T], in tune still; shifts [B, 3] as of `draw_shift`; notes [B, H];
+    wanted: what the teacher says of them, [B, L, H]."""
+
+    source: np.ndarray
+    shifts: np.ndarray
+    notes: np.ndarray
+    wanted: np.ndarray
+
+
+def draw(
+    teacher: Teacher, corpus: Corpus, settings: Settings, instrument: str, batch: int, rng: np.random.Generator
+) -> Drawn:
+    s = settings.train
+    samples, context = round(SEGMENT_SECONDS * RATE_HZ), round(s.context_seconds * RATE_HZ) // 160 * 160
+    sources, notes, wanted, shifts = [], [], [], []
+    for _ in range(batch):
+        level = int(rng.integers(len(GAINS_DB)))
+        gain = GAINS_DB[level]
+        piece = corpus.draw(
+            rng, instrument, s.timbre_lags_ms, s.timbre_probability, 1, samples, gain, gain, context=context
+        )
+        sources.append(add_background(piece.source[0], rng, s.source_noise))
+        notes.append(piece.notes[0])
+        first = int(piece.first[0])
+        wanted.append(teacher.latents[level][int(piece.reel[0])][first : first + samples // teacher.hop_samples].T)
+        shifts.append(draw_shift(rng, context + samples, s.pitch_shift_probability))
+    return Drawn(np.stack(sources), np.stack(shifts), np.stack(notes), np.stack(wanted))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="training configuration whose encoder is to learn")
+    parser.add_argument("--teacher", type=Path, required=True, help="pack with an encoder of the same hop and latent")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=48, help="segments of a second a step")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("-o", "--output", type=Path, help="checkpoint; training/runs/NAME_encoder.pt otherwise")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    settings = configured(arguments.config, start="", steps=arguments.steps)
+    train = settings.train
+    instrument = next(iter(train.domains))
+    try:
+        corpus = Corpus(settings.corpus.folder, "train", list(train.timbre_lags_ms))
+    except FileNotFoundError as error:
+        sys.exit(f"{error}")
+    torch.manual_seed(train.seed)
+    network = TranslationNetwork(settings.model, list(train.domains), len(train.timbre_lags_ms))
+    weights = checkpoint.weights_of(arguments.teacher)
+    theirs = {name: value for name, value in weights.items() if not name.startswith("encoder.")}
+    network.load_state_dict(theirs, strict=False)
+    teacher = Teacher(arguments.teacher, corpus, instrument)
+    parameters = [*network.encoder.parameters(), *network.note_probe.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=train.learning_rate, betas=(0.9, 0.99))
+    context = round(train.context_seconds * RATE_HZ) // 160 * 160
+    began, step = time.monotonic(), 0
+    sums = np.zeros(2)
+    with Stop() as stop:
+        while step < arguments.steps and not stop.asked:
+            optimizer.param_groups[0]["lr"] = learning_rate(train, step)
+            rng = np.random.default_rng([train.seed, step, 2])
+            batch = draw(teacher, corpus, settings, instrument, arguments.batch, rng)
+            source = out_of_tune(torch.from_numpy(batch.source), batch.shifts)
+            latents = network.encode(source, context).float()
+            error = distance(latents, torch.from_numpy(batch.wanted), teacher.spread)
+            note = network.note_loss(latents, torch.from_numpy(batch.notes))
+            optimizer.zero_grad(set_to_none=True)
+            (error + train.note_weight * note).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, train.gradient_clip)
+            optimizer.step()
+            step += 1
+            sums += [float(error.detach()), float(note.detach())]
+            if step % PRINTED_STEPS == 0:
+                error_mean, note_mean = sums / PRINTED_STEPS
+                speed = step * arguments.batch * SEGMENT_SECONDS / (time.monotonic() - began)
+                print(f"step {step}: latent {error_mean:.3f}, note {note_mean:.3f}, {speed:.0f} x", flush=True)
+                sums[:] = 0.0
+    output = arguments.output or RUNS / f"{settings.name}_encoder.pt"
+    values = network.state_dict()
+    checkpoint.write(output, {"step": step, "network": values, "average": values})
+    print(f"{output}: {step} steps, {step * arguments.batch * SEGMENT_SECONDS / 3600:.1f} h heard")
+
+
+def distance(latents: Tensor, wanted: Tensor, spread: Tensor) -> Tensor:
+    """Mean squared distance of latents [B, L, H] from those that are wanted, in units of their spread [L]."""
+    return ((latents - wanted) / spread[:, None]).square().mean()
+
+
+if __name__ == "__main__":
+    main()
