@@ -190,7 +190,8 @@ void ControlClient::step(uint64_t now_ns) {
   receive(now_ns);
   switch (phase_) {
     case Phase::kResting:
-      if (bridge_ && choose_again_.load(std::memory_order_acquire)) next_ns_ = 0;
+      // Once a choice, and not until it has been answered: where no server listens that would be without a pause.
+      if (bridge_ && choose_again_.exchange(false, std::memory_order_acq_rel)) next_ns_ = 0;
       if (ask_as_bounce()) {
         refused_live_ = false;
         next_ns_ = 0;

@@ -50,23 +50,3 @@ def test_refused_with_the_reason_until_another_leaves(plugin_of, start_server, t
     assert time.monotonic() - began < 5
     (session,) = server.status()["sessions"]
     assert session["reserved"] and session["latency_frames"]["reported"] == late
-
-
-def test_a_host_that_repeats_its_values_does_not_make_the_plugin_ask_more_often(plugin_of, start_server, tiny_pack):
-    """LV2 hands in every value with every block."""
-    server = start_server("--model", str(tiny_pack), module=COSTLY)
-    first = Bridge(server.port, 48000, 128)
-    plugin = plugin_of(server.port)
-    plugin.activate(48000, 128, 1)
-    eventually(lambda: connection(plugin) == "refused", "refused")
-    before = server.status()["capacity"]["refused"]
-    ends = time.monotonic() + 5.0
-    while time.monotonic() < ends:
-        plugin.set("instrument", 0)
-        plugin.set("margin", 0)
-        time.sleep(0.005)
-    asked = server.status()["capacity"]["refused"]
-    assert asked - before in (1, 2, 3), "every 2 s"
-    plugin.set("margin", 1)
-    eventually(lambda: server.status()["capacity"]["refused"] > asked, "news is asked about at once", 1.0)
-    first.close()
