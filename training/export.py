@@ -55,6 +55,22 @@ def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
     }
 
 
+def departures(settings: Settings) -> list[str]:
+    """What of Mor et al. 2018 was done otherwise, for the card."""
+    train, model = settings.train, settings.model
+    known = {
+        "encoder also hears the same passage in other timbres (timbre_probability)": train.timbre_probability > 0,
+        "note probe on the latent (note_weight)": train.note_weight > 0,
+        "noise on the teacher-forced past (history_noise)": train.history_noise > 0,
+        "stretches of the teacher-forced past made quieter (history_fade_probability)": train.history_fade_probability
+        > 0,
+        "background noise under what the encoder hears (source_noise)": train.source_noise > 0,
+        "encoder behind a constant-Q filter bank (model.encoder.front_end)": model.encoder.front_end is not None,
+        f"decoders predict a pre-emphasised signal (model.emphasis {model.emphasis:g})": model.emphasis > 0,
+    }
+    return [text for text, holds in known.items() if holds]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="the configuration that was trained")
@@ -84,12 +100,8 @@ def main() -> None:
             "trained_on": arguments.device,
             "note": arguments.note,
             "folded_temperature": arguments.temperature,
-            "departures": [
-                "encoder also hears the same passage in other timbres (timbre_probability)",
-                "note probe on the latent (note_weight)",
-                "noise on the teacher-forced past (history_noise)",
-                "stretches of the teacher-forced past made quieter (history_fade_probability)",
-            ],
+            "start": train.start,
+            "departures": departures(settings),
         },
         "training_loss": {
             d: round(float(np.mean([r["reconstruction"] for r in rows if r["decoder"] == d][-100:])), 3)

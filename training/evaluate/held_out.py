@@ -45,10 +45,12 @@ def held_out_batches(settings: Settings, decoder: str, split: str, batches: int)
     train = settings.train
     corpus = Corpus(settings.corpus.folder, split, list(train.timbre_lags_ms))
     rng = np.random.default_rng(7)
-    samples = round(train.segment_seconds * RATE_HZ)
+    samples, context = (round(t * 100) * 160 for t in (train.segment_seconds, train.context_seconds))
     for _ in range(batches):
-        own = corpus.draw(rng, decoder, train.timbre_lags_ms, 0.0, train.batch, samples)
-        yield own, corpus.draw(rng, decoder, train.timbre_lags_ms, 1.0, train.batch, samples)
+        yield tuple(  # type: ignore[misc]
+            corpus.draw(rng, decoder, train.timbre_lags_ms, other, train.batch, samples, context=context)
+            for other in (0.0, 1.0)
+        )
 
 
 @torch.no_grad()
@@ -65,7 +67,10 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
     sums: dict[str, list[float]] = {}
     for own, other in held_out_batches(settings, decoder, split, batches):
         target = torch.from_numpy(own.target)
-        latents = trained.encode(torch.from_numpy(own.source))
+        context = own.source.shape[1] - own.target.shape[1]
+        latents = trained.encode(torch.from_numpy(own.source), context)
+        theirs = trained.encode(torch.from_numpy(other.source), context)
+        unheard = fresh.encode(torch.from_numpy(own.source), context)
 
         def loss(latents: torch.Tensor, target: torch.Tensor = target) -> float:
             return float(trained.reconstruction(decoder, latents, target, 0.0, train.warmup_samples).mean())
@@ -73,14 +78,10 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
         codes = trained.codes(target)[:, train.warmup_samples :]
         row = {
             "model": loss(latents),
-            "other_timbre": loss(trained.encode(torch.from_numpy(other.source)), torch.from_numpy(other.target)),
+            "other_timbre": loss(theirs, torch.from_numpy(other.target)),
             "no_latent": loss(torch.zeros_like(latents)),
             "other_latent": loss(latents.roll(1, dims=0)),
-            "untrained": float(
-                fresh.reconstruction(
-                    decoder, fresh.encode(torch.from_numpy(own.source)), target, 0.0, train.warmup_samples
-                ).mean()
-            ),
+            "untrained": float(fresh.reconstruction(decoder, unheard, target, 0.0, train.warmup_samples).mean()),
             "histogram": float(-torch.from_numpy(np.log(frequencies))[codes].mean()),
         }
         for name, value in row.items():
