@@ -73,6 +73,12 @@ class EncoderConfig:
         return steps if self.front_end is None else steps * self.hop_samples + self.front_end.window_samples - 1
 
     @property
+    def context_samples(self) -> int:
+        """Whole hops that training has an encoder hear before a segment. Behind a filter bank its past is long and
+        costs next to nothing; on a waveform it would cost as much again as the segment."""
+        return 0 if self.front_end is None else -(-self.past_samples // self.hop_samples) * self.hop_samples
+
+    @property
     def lookahead_samples(self) -> int:
         """Samples beyond the end of a hop that its latent depends on; 0 when causal."""
         if self.causal:

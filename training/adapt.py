@@ -1,6 +1,7 @@
 """Teach one decoder a new instrument while the encoder stays as it is, and stop when held-out audio says so.
 
-Shapes: B segments, T samples at 16 kHz, L latent channels, H hops.
+Shapes: B segments, C samples of context at 16 kHz (`EncoderConfig.context_samples`) and T after them, L latent
+channels, H hops.
 """
 
 from __future__ import annotations
@@ -60,30 +61,35 @@ class Report:
     best: float
 
 
-def segments(audio: np.ndarray, samples: int, count: int, seed: int) -> np.ndarray:
-    """[count, samples] float32: stretches of audio [N] that sound, the same every time. ValueError if it is shorter."""
-    if len(audio) < samples:
-        raise ValueError(f"expected at least {samples / RATE_HZ} s of audio, found {len(audio) / RATE_HZ:.2f} s")
+def segments(audio: np.ndarray, samples: int, count: int, seed: int, context: int = 0) -> np.ndarray:
+    """[count, context + samples] float32: stretches of audio [N] that sound, the same every time, and what came before.
+
+    ValueError if the audio is shorter than one.
+    """
+    if len(audio) < context + samples:
+        needed = (context + samples) / RATE_HZ
+        raise ValueError(f"expected at least {needed} s of audio, found {len(audio) / RATE_HZ:.2f} s")
     rng = np.random.default_rng(seed)
-    return np.stack([_sounding(audio, samples, rng) for _ in range(count)])
+    return np.stack([_sounding(audio, samples, rng, context) for _ in range(count)])
 
 
-def _sounding(audio: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+def _sounding(audio: np.ndarray, samples: int, rng: np.random.Generator, context: int) -> np.ndarray:
     for _ in range(20):
-        at = int(rng.integers(len(audio) - samples + 1))
-        piece = audio[at : at + samples]
-        if np.abs(piece).max() >= AUDIBLE:
+        at = int(rng.integers(len(audio) - samples - context + 1))
+        piece = audio[at : at + context + samples]
+        if np.abs(piece[context:]).max() >= AUDIBLE:
             break
     return piece
 
 
 @torch.no_grad()
 def cross_entropy(network: TranslationNetwork, decoder: str, pieces: np.ndarray, warmup: int, batch: int = 8) -> float:
-    """Mean teacher-forced loss, in nats, of a decoder on segments [B, T] that the encoder hears as they are."""
-    losses = []
+    """Mean teacher-forced loss, in nats, of a decoder on segments [B, C + T] that the encoder hears as they are."""
+    losses, context = [], network.config.encoder.context_samples
     for at in range(0, len(pieces), batch):
         audio = torch.from_numpy(pieces[at : at + batch])
-        losses.append(network.reconstruction(decoder, network.encode(audio), audio, 0.0, warmup).mean(dim=1))
+        latents, target = network.encode(audio, context), audio[:, context:]
+        losses.append(network.reconstruction(decoder, latents, target, 0.0, warmup).mean(dim=1))
     return float(torch.cat(losses).mean())
 
 
@@ -91,9 +97,10 @@ class Adaptation:
     """One decoder that learns `audio` [N], beginning as another one; the encoder's weights never change."""
 
     def __init__(self, network: TranslationNetwork, name: str, audio: np.ndarray, held_out: np.ndarray, recipe: Recipe):
-        """held_out: segments [B, T], which are listened to only."""
+        """held_out: segments [B, C + T], which are listened to only."""
         self.network, self.name, self.audio, self.held_out, self.recipe = network, name, audio, held_out, recipe
         self.decoder: nn.Module = network.decoders[name]
+        self.context = network.config.encoder.context_samples
         network.requires_grad_(False)
         self.decoder.requires_grad_(True)
         self.optimizer = torch.optim.Adam(self.decoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
@@ -128,9 +135,10 @@ class Adaptation:
         heard, history, target = [], [], []
         for _ in range(r.batch):
             gain = np.float32(10.0 ** (rng.uniform(LEAST_GAIN_DB, 0.0) / 20.0))
-            clean = _sounding(self.audio, samples, rng) * gain
+            whole = _sounding(self.audio, samples, rng, self.context) * gain
+            clean = whole[self.context :]
             target.append(clean)
-            heard.append(shift_pitch_somewhere(clean, rng) if rng.random() < r.pitch_shift_probability else clean)
+            heard.append(shift_pitch_somewhere(whole, rng) if rng.random() < r.pitch_shift_probability else whole)
             history.append(fade_somewhere(clean, rng) if rng.random() < r.history_fade_probability else clean)
         level = rng.uniform(0.0, r.history_noise, (r.batch, 1))
         noise = torch.from_numpy((level * rng.standard_normal((r.batch, samples))).astype(np.float32))
@@ -138,7 +146,7 @@ class Adaptation:
         source, clean, past = (torch.from_numpy(np.stack(x)) for x in (heard, target, history))
         with torch.autocast("cpu", torch.bfloat16, enabled=r.bfloat16):
             with torch.no_grad():
-                latents = self.network.encode(source) * kept
+                latents = self.network.encode(source, self.context) * kept
             loss = self.network.reconstruction(self.name, latents, clean, noise, r.warmup_samples, past).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

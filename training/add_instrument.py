@@ -51,7 +51,8 @@ def network_of(model: Model) -> TranslationNetwork:
 def distances(base: Model, audio: np.ndarray, recipe: Recipe) -> dict[str, float]:
     """How well each decoder of a pack predicts audio [N], in nats, the best first: what a new one begins as."""
     network = network_of(base)
-    pieces = segments(audio, round(recipe.segment_seconds * RATE_HZ), COMPARED, seed=3)
+    samples, context = round(recipe.segment_seconds * RATE_HZ), network.config.encoder.context_samples
+    pieces = segments(audio, samples, COMPARED, 3, context)
     losses = {name: cross_entropy(network, name, pieces, recipe.warmup_samples) for name in base.decoders}
     return dict(sorted(losses.items(), key=lambda item: item[1]))
 
@@ -62,7 +63,7 @@ def begin(base: Model, name: str, nearest: str, heard: Recordings, recipe: Recip
     added = replace(base, decoders={name: base.decoders[nearest]})
     network.decoders[name] = network_of(added).decoders[name]
     samples = round(recipe.segment_seconds * RATE_HZ)
-    held_out = segments(heard.held_out, samples, HELD_OUT, seed=5)
+    held_out = segments(heard.held_out, samples, HELD_OUT, 5, network.config.encoder.context_samples)
     return Adaptation(network, name, heard.train, held_out, recipe)
 
 

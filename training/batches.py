@@ -66,10 +66,8 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
     """The segments of a step in one of the processes: those of all together are numbered rank after rank."""
     s = settings.train
     hop = settings.model.encoder.hop_samples
-    samples, context = (
-        round(seconds * settings.model.sample_rate_hz) // hop * hop
-        for seconds in (s.segment_seconds, s.context_seconds)
-    )
+    samples = round(s.segment_seconds * settings.model.sample_rate_hz) // hop * hop
+    context = settings.model.encoder.context_samples
     domain = domain_of_step(s.domains, step)
     source, shifts, target, history, timbre, notes = [], [], [], [], [], []
     level, seed, kept = np.zeros(s.batch, np.float32), np.zeros(s.batch, np.int64), np.ones(s.batch, np.float32)

@@ -69,7 +69,7 @@ def draw(
     teacher: Teacher, corpus: Corpus, settings: Settings, instrument: str, batch: int, rng: np.random.Generator
 ) -> Drawn:
     s = settings.train
-    samples, context = round(SEGMENT_SECONDS * RATE_HZ), round(s.context_seconds * RATE_HZ) // 160 * 160
+    samples, context = round(SEGMENT_SECONDS * RATE_HZ), settings.model.encoder.context_samples
     sources, notes, wanted, shifts = [], [], [], []
     for _ in range(batch):
         level = int(rng.integers(len(GAINS_DB)))
@@ -111,7 +111,7 @@ def main() -> None:
     teacher = Teacher(arguments.teacher, corpus, instrument)
     parameters = [*network.encoder.parameters(), *network.note_probe.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=train.learning_rate, betas=(0.9, 0.99))
-    context = round(train.context_seconds * RATE_HZ) // 160 * 160
+    context = settings.model.encoder.context_samples
     began, step = time.monotonic(), 0
     sums = np.zeros(2)
     with Stop() as stop:

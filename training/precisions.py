@@ -56,7 +56,8 @@ def segment_losses(
 ) -> dict[str, np.ndarray]:
     """Mean loss in nats of every segment, float64 [segments], for each of `variants(precisions)` of a decoder.
 
-    segments: what the encoder hears and what the decoder is to play, float32 [T] each at 16 kHz. warmup_samples: codes
+    segments: what the encoder hears, float32 [context + T] at 16 kHz, and what the decoder is to play, [T], where
+    context is what `EncoderConfig.context_samples` says. warmup_samples: codes
     at the start, where the past is cut off, that don't count. UserError for a precision that the engine doesn't have.
     """
     rows = variants(precisions)
@@ -67,7 +68,8 @@ def segment_losses(
         decoders[wanted] = networks.decoder(calibrated, name, wanted)
     losses: dict[str, list[float]] = {row.label: [] for row in rows}
     for source, target in segments:
-        latents = {wanted: calibration.hear(encoder, source, model)[0] for wanted, encoder in encoders.items()}
+        first = (len(source) - len(target)) // model.hop_samples
+        latents = {wanted: calibration.hear(encoder, source, model)[0][first:] for wanted, encoder in encoders.items()}
         codes = calibration.codes_played(target, model)[: len(target)]
         for row in rows:
             each = code_losses(decoders[row.decoder].logits(latents[row.encoder], codes), codes)

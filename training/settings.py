@@ -30,7 +30,6 @@ class TrainSettings:
     start_decoders: dict[str, str] | None = None  # new decoder -> the one of `start` that it begins as
     batch: int = 8  # segments a step, of each process
     segment_seconds: float = 0.5
-    context_seconds: float = 0.0  # of what the encoder hears before a segment
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
     learning_rate_warmup_steps: int = 100
@@ -66,7 +65,6 @@ class TrainSettings:
         for name in ("confusion_weight", "confusion_from_step", "confusion_warmup_steps", "note_weight", "workers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in (
-            "context_seconds",
             "source_noise",
             "history_noise",
             "warmup_samples",

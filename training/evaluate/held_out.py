@@ -45,7 +45,7 @@ def held_out_batches(settings: Settings, decoder: str, split: str, batches: int)
     train = settings.train
     corpus = Corpus(settings.corpus.folder, split, list(train.timbre_lags_ms))
     rng = np.random.default_rng(7)
-    samples, context = (round(t * 100) * 160 for t in (train.segment_seconds, train.context_seconds))
+    samples, context = round(train.segment_seconds * RATE_HZ), settings.model.encoder.context_samples
     for _ in range(batches):
         yield tuple(  # type: ignore[misc]
             corpus.draw(rng, decoder, train.timbre_lags_ms, other, train.batch, samples, context=context)
@@ -67,7 +67,7 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
     sums: dict[str, list[float]] = {}
     for own, other in held_out_batches(settings, decoder, split, batches):
         target = torch.from_numpy(own.target)
-        context = own.source.shape[1] - own.target.shape[1]
+        context = model.config.encoder.context_samples
         latents = trained.encode(torch.from_numpy(own.source), context)
         theirs = trained.encode(torch.from_numpy(other.source), context)
         unheard = fresh.encode(torch.from_numpy(own.source), context)
