@@ -13,22 +13,23 @@ import torch
 from benchmarks.cuda_library import Decoder, Library
 from rtserver.model_config import DecoderConfig
 from tests.parity.networks import random_decoder
-from tests.programs.build import PROGRAMS, Build, build
+from tests.programs.build import build
+from tests.programs.variants import EMULATED_GPU
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def built() -> Library:
-    return Library(build(Build("rtcuda_emulated", PROGRAMS / "cuda")))
+def emulated_library() -> Library:
+    return Library(build(EMULATED_GPU))
 
 
 @pytest.fixture
-def library(built: Library) -> Iterator[Library]:
+def library(emulated_library: Library) -> Iterator[Library]:
     """With its schedule in turns and no faults planted, whatever the test before did."""
-    built.emulate()
-    yield built
-    built.emulate()
+    emulated_library.emulate()
+    yield emulated_library
+    emulated_library.emulate()
 
 
 @dataclass

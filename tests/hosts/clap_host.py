@@ -1,13 +1,11 @@
-"""Compiles and drives the CLAP host of tests/hosts/clap: a process that takes one command a line."""
+"""Drives the CLAP host of tests/hosts/clap: a process that takes one command a line."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,45 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = Path(__file__).with_name("clap")
-HOST_SOURCES = ("clap_host.cpp", "loaded_plugin.cpp", "audio_thread.cpp", "call_trace.cpp", "instruction_count.cpp")
 Floats = npt.NDArray[np.float32]
-
-
-def clap_headers() -> Path | None:
-    """Folder of CLAP's own headers (entry.h): RTSERVER_CLAP_HEADERS, a DPF of the system, or one that CMake fetched."""
-    named = os.environ.get("RTSERVER_CLAP_HEADERS")
-    places = [Path(named)] if named else []
-    places += [Path("/usr/share/dpf/distrho/src/clap"), Path("/usr/include/clap"), Path("/usr/local/include/clap")]
-    places += sorted((ROOT / "build").glob("**/distrho/src/clap")) if (ROOT / "build").is_dir() else []
-    return next((place for place in places if (place / "entry.h").is_file()), None)
-
-
-def compiler() -> str:
-    found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    assert found, "a C++ compiler built the engine: it is needed here too"
-    return found
-
-
-def build(folder: Path, headers: Path, *flags: str) -> Path:
-    """The host's program, and beside it faulty.clap."""
-
-    def compile_one(name: str) -> Path:
-        out = folder / f"{Path(name).stem}.o"
-        command = [compiler(), "-std=c++20", "-O1", "-g", *flags, f"-I{headers}", "-fPIC", "-c", str(SOURCES / name)]
-        result = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        return out
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, [*HOST_SOURCES, "faulty_plugin.cpp"]))
-    host, faulty = folder / "clap_host", folder / "faulty.clap"
-    link = [compiler(), *flags]
-    # -rdynamic: the plugin too gets the functions that the host interposes.
-    subprocess.run([*link, "-rdynamic", *map(str, objects[:-1]), "-o", str(host), "-ldl", "-lpthread"], check=True)
-    subprocess.run([*link, "-shared", str(objects[-1]), "-o", str(faulty), "-lpthread"], check=True)
-    return host
 
 
 class HostError(Exception):

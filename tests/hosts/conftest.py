@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.hosts import bundles as plugin_bundles
-from tests.hosts import clap_host
-from tests.hosts.bundles import Bundles
+from tests.hosts.bundles import LIAR, SANITIZED, Bundles
 from tests.hosts.clap_host import ClapHost
+from tests.programs.build import build
+from tests.programs.variants import clap_headers, clap_host
 from tests.server.harness import ServerProcess
 
 EVERYTHING = bool(os.environ.get("RTSERVER_HOSTS"))  # make hosts: what takes long, and what needs real hosts
@@ -33,38 +34,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def headers() -> Path:
     if sys.platform != "linux":
         pytest.skip("measures threads by means of Linux")
-    found = clap_host.clap_headers()
+    found = clap_headers()
     if not found:
         pytest.skip("no headers of the plugin formats: install dpf-source, or name CLAP's in RTSERVER_CLAP_HEADERS")
     return found
 
 
 @pytest.fixture(scope="session")
-def clap_program(tmp_path_factory: pytest.TempPathFactory, headers: Path) -> Path:
+def clap_program(headers: Path) -> Path:
     """The CLAP host, compiled; faulty.clap lies beside it."""
-    return clap_host.build(tmp_path_factory.mktemp("clap_host"), headers)
+    return build(clap_host()) / "clap_host"
 
 
 @pytest.fixture(scope="session")
 def bundles(headers: Path) -> Bundles:
     """The plugin as it is."""
-    return plugin_bundles.build("plain")
+    return plugin_bundles.plain()
 
 
 @pytest.fixture(scope="session")
 def lying_bundles(headers: Path) -> Bundles:
     """The plugin, reporting LIE_FRAMES less than it delays; CLAP only where no other host is tested."""
-    return plugin_bundles.build("liar", *([] if EVERYTHING else ["rtplugin_clap"]))
+    return plugin_bundles.built(LIAR._replace(target="all") if EVERYTHING else LIAR)
 
 
 @pytest.fixture(params=["plain", pytest.param("sanitized", marks=pytest.mark.hosts)], scope="session")
-def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundles, Path]:
+def variant(request: pytest.FixtureRequest) -> tuple[Bundles, Path]:
     """The plugin and the CLAP host that goes with it: as they are, or both under the sanitizers."""
     if request.param == "plain":
         return request.getfixturevalue("bundles"), request.getfixturevalue("clap_program")
-    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
-    program = clap_host.build(tmp_path_factory.mktemp("sanitized"), request.getfixturevalue("headers"), *flags)
-    return plugin_bundles.build("sanitized"), program
+    host = build(clap_host("-DSANITIZE=ON", variant="clap-host-sanitized")) / "clap_host"
+    return plugin_bundles.built(SANITIZED), host
 
 
 @pytest.fixture

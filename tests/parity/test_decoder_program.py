@@ -25,27 +25,13 @@ from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import DecoderConfig
 from tests.parity.nearest_codes import nearest_codes
-from tests.programs.build import PROGRAMS, Build, build
+from tests.programs.build import build
+from tests.programs.variants import ARM_COMPILER, ARM_DECODER, SANITIZED_DECODER, decoder
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="cross compilers and emulators are looked for on Linux"),
     pytest.mark.timeout(1200),  # the first test of a build compiles the engine
 ]
-
-
-def program(variant: str, *options: str) -> Build:
-    return Build("decoder_program", PROGRAMS / variant, options)
-
-
-ARM_COMPILER = shutil.which("aarch64-linux-gnu-g++")
-SANITIZED = program("sanitized", "-DSANITIZE=ON")
-ARM = program(
-    "aarch64",
-    "-DCMAKE_SYSTEM_NAME=Linux",
-    "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
-    f"-DCMAKE_CXX_COMPILER={ARM_COMPILER}",
-    "-DCMAKE_EXE_LINKER_FLAGS=-static",
-)
 
 # As in test_engine_logits.py; int8 and int4 have the same bits on every processor.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-4, "int8": 0.0, "int4": 0.0}
@@ -158,13 +144,13 @@ slow = pytest.mark.skipif(not os.environ.get("RTSERVER_VALGRIND"), reason="takes
 
 
 @pytest.fixture(scope="module")
-def sanitized() -> Path:
-    return build(SANITIZED)
+def sanitized_decoder() -> Path:
+    return build(SANITIZED_DECODER)
 
 
 @pytest.fixture(scope="module")
 def native() -> Path:
-    return build(program("native"))
+    return build(decoder("native"))
 
 
 @pytest.fixture(scope="module")
@@ -172,44 +158,44 @@ def swapped() -> Path:
     """With AVX-VNNI's integer kernels in the place of AVX2's."""
     if os.uname().machine != "x86_64":
         pytest.skip("x86 only")
-    return build(program("swapped", "-DAVXVNNI_FOR_AVX2=ON"))
+    return build(decoder("swapped", "-DAVXVNNI_FOR_AVX2=ON"))
 
 
 @pytest.fixture(scope="module")
-def arm() -> Path:
+def arm_decoder() -> Path:
     if not ARM_COMPILER:
         pytest.skip("aarch64-linux-gnu-g++ is not installed (Debian: g++-aarch64-linux-gnu)")
-    return build(ARM)
+    return build(ARM_DECODER)
 
 
-def test_clean_under_address_and_undefined_behaviour_sanitizers(sanitized: Path, golden: Path) -> None:
-    lines = run([sanitized], golden)
+def test_clean_under_address_and_undefined_behaviour_sanitizers(sanitized_decoder: Path, golden: Path) -> None:
+    lines = run([sanitized_decoder], golden)
     assert {line.isa for line in lines} == set(_engine.available_isas())
 
 
 @pytest.mark.parametrize(("fault", "found"), [("overflow", "heap-buffer-overflow"), ("undefined", "runtime error")])
-def test_the_sanitizers_find_planted_faults(sanitized: Path, fault: str, found: str) -> None:
-    result = subprocess.run([sanitized, f"plant-{fault}"], capture_output=True, text=True, check=False)
+def test_the_sanitizers_find_planted_faults(sanitized_decoder: Path, fault: str, found: str) -> None:
+    result = subprocess.run([sanitized_decoder, f"plant-{fault}"], capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert found in result.stderr
 
 
-def test_wrong_logits_are_seen(sanitized: Path, tmp_path: Path) -> None:
+def test_wrong_logits_are_seen(sanitized_decoder: Path, tmp_path: Path) -> None:
     tensors = golden_tensors("odd")
     tensors["layers.3.dilated.weight"][0, 0, 0] += 0.1
     write_golden(tmp_path / "odd", tensors)
     with pytest.raises(AssertionError, match="Line"):
-        run([sanitized], tmp_path, ["odd"])
+        run([sanitized_decoder], tmp_path, ["odd"])
 
 
-def test_neon_under_qemu(arm: Path, golden: Path) -> None:
-    lines = run([emulator("aarch64"), "-cpu", "max", arm], golden, EMULATED)
+def test_neon_under_qemu(arm_decoder: Path, golden: Path) -> None:
+    lines = run([emulator("aarch64"), "-cpu", "max", arm_decoder], golden, EMULATED)
     assert isas(lines, "fp32") == isas(lines, "bf16") == {"scalar", "neon"}
     assert isas(lines, "int8") == isas(lines, "int4") == {"scalar", "neon", "neondot"}
 
 
-def test_neon_without_dot_products_under_qemu(arm: Path, golden: Path) -> None:
-    lines = run([emulator("aarch64"), "-cpu", "cortex-a53", arm], golden, ["odd", "7x48"])
+def test_neon_without_dot_products_under_qemu(arm_decoder: Path, golden: Path) -> None:
+    lines = run([emulator("aarch64"), "-cpu", "cortex-a53", arm_decoder], golden, ["odd", "7x48"])
     assert {line.isa for line in lines} == {"scalar", "neon"}
 
 

@@ -1,4 +1,4 @@
-"""The other end of plugin_program: builds it, and talks to one plugin in a process of its own."""
+"""The other end of plugin_program: talks to one plugin in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-
-from tests.programs.build import PROGRAMS, ROOT, Build
-
-PLUGIN = ROOT / "plugin_bridge/plugin"
-
-
-def program(variant: str = "plugin", *options: str) -> Build:
-    """What drives a plugin, built with -DNAME=VALUE options."""
-    options = ("-DRTPLUGIN_FORMATS=OFF", "-DRTPLUGIN_PROGRAM=ON", *options)
-    return Build("plugin_program", PROGRAMS / variant, options, PLUGIN)
 
 
 class Refused(Exception):

@@ -67,7 +67,7 @@ def test_a_kill_is_not_heard_and_the_session_comes_back(plugin_of, start_server,
     assert session(server)["parameters"]["gate_db"] == pytest.approx(-40)
 
 
-def test_instances_of_one_process_keep_their_own_sessions(plugin_of, start_server, program):
+def test_instances_of_one_process_keep_their_own_sessions(plugin_of, start_server, plugin_program):
     """Numbers given anew after a restart are not mistaken for those of before."""
     from rtserver.client import Bridge
 
@@ -164,16 +164,16 @@ def test_an_unknown_instrument_number_says_how_many_there_are(plugin_of, server)
     assert "there are 3" in plugin.ask("message")
 
 
-def test_a_key_is_needed_where_the_server_has_one(program, start_server, monkeypatch):
+def test_a_key_is_needed_where_the_server_has_one(plugin_program, start_server, monkeypatch):
     from tests.plugin.driver import Plugin
 
     server = start_server("--model", "loopback", key="correct horse")
     monkeypatch.setenv("RTSERVER_KEY", "correct horse")
-    with Plugin(program, server.port) as plugin:
+    with Plugin(plugin_program, server.port) as plugin:
         plugin.activate()
         assert connection(plugin) == "connected"
     monkeypatch.setenv("RTSERVER_KEY", "wrong horse")
-    with Plugin(program, server.port) as plugin:
+    with Plugin(plugin_program, server.port) as plugin:
         plugin.activate()
         assert connection(plugin) != "connected"
 

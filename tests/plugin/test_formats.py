@@ -11,33 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.driver import PLUGIN
-from tests.programs.build import PROGRAMS, ROOT, Build, build
+from tests.programs.build import build
+from tests.programs.variants import BUNDLES, FORMAT_HEADERS, MINGW, PLUGIN_BUNDLES, WINDOWS_BUNDLES
 
-HEADERS = Path("/usr/share/dpf/distrho/src/clap/entry.h")
-MINGW = shutil.which("x86_64-w64-mingw32-g++-posix") or shutil.which("x86_64-w64-mingw32-g++")
-BUNDLES = Build("all", ROOT / "build/plugin/work", source=PLUGIN)
-WINDOWS = Build(
-    "all",
-    PROGRAMS / "plugin-windows",
-    (
-        f"-DCMAKE_TOOLCHAIN_FILE={PLUGIN}/mingw.cmake",
-        f"-DRTPLUGIN_OUTPUT={PROGRAMS}/plugin-windows/built",
-        "-DCMAKE_BUILD_TYPE=None",
-        "-DCMAKE_CXX_FLAGS=-O0",
-    ),
-    PLUGIN,
-)
 LINE = re.compile(r'lv2:index (\d+) ;\s+lv2:symbol "(\w+)"')
 
-pytestmark = pytest.mark.skipif(not HEADERS.exists(), reason="needs the headers of the formats: package dpf-source")
+pytestmark = pytest.mark.skipif(not FORMAT_HEADERS.exists(), reason="needs the formats' headers: package dpf-source")
 
 
 @pytest.fixture(scope="module")
 def bundles() -> Path:
-    """The folder that `make plugin` fills."""
-    build(BUNDLES)
-    return ROOT / "build/plugin"
+    """A folder like the one that `make plugin` fills."""
+    return build(PLUGIN_BUNDLES) / BUNDLES
+
+
+@pytest.fixture(scope="module")
+def windows_bundles() -> Path:
+    if not MINGW:
+        pytest.skip("needs the compiler of package g++-mingw-w64-x86-64-posix")
+    return build(WINDOWS_BUNDLES) / BUNDLES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of Linux")
@@ -75,8 +67,6 @@ def test_lv2_ports_are_numbered_without_a_gap(bundles):
         assert len({symbol for _, symbol in ports}) == len(ports)
 
 
-@pytest.mark.skipif(not MINGW, reason="needs the compiler of package g++-mingw-w64-x86-64-posix")
-def test_windows_compiles():
-    folder = build(WINDOWS)
+def test_windows_compiles(windows_bundles):
     for name in ("rtserver.clap", "rtserver.lv2/rtserver.dll", "rtserver.vst3/Contents/x86_64-win/rtserver.vst3"):
-        assert (folder / "built" / name).read_bytes().startswith(b"MZ")
+        assert (windows_bundles / name).read_bytes().startswith(b"MZ")

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.plugin.driver import Plugin, Refused, connection, program
-from tests.programs.build import Build, build
+from tests.plugin.driver import Plugin, Refused, connection
+from tests.programs.build import build, has_sanitizer
+from tests.programs.variants import sanitized_plugin_program
 from tests.server.harness import eventually
-
-
-def program_with(kind: str) -> Build:
-    fast = ("-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g1")
-    return program(f"plugin-{kind.split(',', maxsplit=1)[0]}", f"-DRTPLUGIN_SANITIZE={kind}", *fast)
 
 
 def sanitized(folder: Path, kind: str) -> Path:
     """The program with a sanitizer; skips where the compiler has none."""
-    probe = folder / "probe.cpp"
-    probe.write_text("int main() {}")
-    command = [os.environ.get("CXX", "c++"), f"-fsanitize={kind}", str(probe), "-o", str(folder / "probe")]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if not has_sanitizer(kind, folder):
         pytest.skip(f"no {kind} sanitizer here")
-    return build(program_with(kind))
+    return build(sanitized_plugin_program(kind))
+
+
+@pytest.fixture
+def sanitized_program(tmp_path: Path) -> Path:
+    return sanitized(tmp_path, "address,undefined")
 
 
 def live_through(plugin: Plugin, server) -> None:
@@ -52,9 +49,9 @@ def live_through(plugin: Plugin, server) -> None:
     plugin.play(frames[:9600, :1], [64], pace=0)
 
 
-def test_no_bad_access_and_no_undefined_behaviour(start_server, tmp_path):
+def test_no_bad_access_and_no_undefined_behaviour(start_server, sanitized_program):
     server = start_server("--model", "identity16k")
-    with Plugin(sanitized(tmp_path, "address,undefined"), server.port) as plugin:
+    with Plugin(sanitized_program, server.port) as plugin:
         live_through(plugin, server)
 
 

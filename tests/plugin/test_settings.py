@@ -16,12 +16,12 @@ from tests.plugin.test_audio import delayed
 from tests.server.harness import ROOT, eventually, free_port, noise
 
 
-def test_audio_over_osc_with_a_key(program, start_server):
+def test_audio_over_osc_with_a_key(plugin_program, start_server):
     server = start_server("--model", "loopback", key="correct horse")
     config = (
         f"# ours\nport = {server.port}\ntransport = osc\njitter_ms = 40\n\nkey=correct horse\nnonsense\n= 5\nport = x\n"
     )
-    with Plugin(program, config=config) as plugin:
+    with Plugin(plugin_program, config=config) as plugin:
         plugin.set("temperature", 0.25)
         late = plugin.activate(48000, 128, 2)
         assert late == 128 + 240 + 40 * 48, "the jitter buffer is part of it"
@@ -36,18 +36,18 @@ def test_audio_over_osc_with_a_key(program, start_server):
         assert session["parameters"]["temperature"] == 0.75
 
 
-def test_a_host_that_does_not_answer_costs_less_than_half_a_second(program):
-    with Plugin(program, config="host = 192.0.2.1\nkey = x\n") as plugin:
+def test_a_host_that_does_not_answer_costs_less_than_half_a_second(plugin_program):
+    with Plugin(plugin_program, config="host = 192.0.2.1\nkey = x\n") as plugin:
         began = time.monotonic()
         plugin.activate(48000, 128, 1)
         assert time.monotonic() - began < 0.5
         assert connection(plugin) in ("connecting", "no server")
 
 
-def test_a_server_is_started_where_that_is_asked_for(program):
+def test_a_server_is_started_where_that_is_asked_for(plugin_program):
     port = free_port()
     command = f"cd '{ROOT}' && exec '{sys.executable}' -m rtserver --model loopback --port {port}"
-    with Plugin(program, config=f"port = {port}\nstart_server = {command}\n") as plugin:
+    with Plugin(plugin_program, config=f"port = {port}\nstart_server = {command}\n") as plugin:
         plugin.activate(48000, 128, 1)
         eventually(lambda: connection(plugin) == "connected", "the server that the plugin started")
         server = server_status(port)["pid"]
@@ -57,9 +57,9 @@ def test_a_server_is_started_where_that_is_asked_for(program):
         os.kill(server, signal.SIGTERM)
 
 
-def test_nothing_is_started_by_default(program):
+def test_nothing_is_started_by_default(plugin_program):
     port = free_port()
-    with Plugin(program, port) as plugin:
+    with Plugin(plugin_program, port) as plugin:
         plugin.activate(48000, 128, 1)
         time.sleep(1.0)
         assert connection(plugin) == "no server"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "build" / "tests"
+IDLE = 19  # nice level of what nobody waits for
 
 
 class Build(NamedTuple):
@@ -27,11 +38,40 @@ class Build(NamedTuple):
         return self.folder / self.target
 
 
-def build(wanted: Build) -> Path:
-    """The file or folder that was built.
+_locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # in a folder one build at a time
+_failures: dict[Build, str] = {}  # what was built in this run: what the compiler said, or nothing
+_running: dict[subprocess.Popen[str], Path] = {}  # and the folder that it builds
+_hurried: set[Path] = set()
+_ended = threading.Event()
 
+
+def build(wanted: Build, idle: bool = False) -> Path:
+    """The file or folder that was built, once in a run; AssertionError with the compiler's words, for each who asks.
+
+    idle: with the processors that nothing else wants, until somebody else asks for the same.
     CMake and Ninja come with the project's environment, which need not be in the path.
     """
+    if not idle:
+        _hurry(wanted.folder)
+    with _locks[wanted.folder]:
+        if wanted not in _failures:
+            with _to_itself(wanted.folder):
+                _failures[wanted] = _build(wanted)
+    assert not _failures[wanted], _failures[wanted]
+    return wanted.file if wanted.file.exists() else wanted.folder
+
+
+@contextlib.contextmanager
+def _to_itself(folder: Path) -> Iterator[None]:
+    """`make test` runs tests in two processes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(wanted: Build) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     cmake = shutil.which("cmake", path=path)
     assert cmake, "cmake built the engine: it is needed here too"
@@ -39,9 +79,63 @@ def build(wanted: Build) -> Path:
     folder = str(wanted.folder)
     configure = [cmake, "-S", str(wanted.source), "-B", folder, *generator, *wanted.options]
     for command in (configure, [cmake, "--build", folder, "--target", wanted.target, "--parallel", "2"]):
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
-        assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
-    return wanted.file if wanted.file.exists() else wanted.folder
+        status, said = _run(command, {**os.environ, "PATH": path}, wanted.folder)
+        if status:
+            return f"{' '.join(command)}\n{said}"
+    return ""
+
+
+def _run(command: list[str], environment: dict[str, str], folder: Path) -> tuple[int, str]:
+    if _ended.is_set():
+        return 1, "the tests have ended"
+    # A group can be hurried and ended with all that it started. No session: Linux would give it a share of its own.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, process_group=0
+    )
+    if folder not in _hurried:
+        _set_nice(process, IDLE)
+    _running[process] = folder
+    if folder in _hurried:  # perhaps meanwhile
+        _set_nice(process, 0)
+    said = process.communicate()[0]
+    del _running[process]
+    return process.returncode, said
+
+
+def _set_nice(process: subprocess.Popen[str], level: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # not permitted, over already, not on this system
+        os.setpriority(os.PRIO_PGRP, process.pid, level)
+
+
+def _hurry(folder: Path) -> None:
+    """As quick as everything else from now on, where that is permitted."""
+    _hurried.add(folder)
+    for process, place in list(_running.items()):
+        if place == folder:
+            _set_nice(process, 0)
+
+
+def end() -> None:
+    """Stop what is still being built."""
+    _ended.set()
+    for process in list(_running):
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def compiler() -> str:
+    """The one that CMake takes."""
+    found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    assert found, "a C++ compiler built the engine: it is needed here too"
+    return found
+
+
+def has_sanitizer(kind: str, folder: Path) -> bool:
+    """Whether the compiler has what -fsanitize=`kind` needs; tried in `folder`."""
+    probe = folder / "probe.cpp"
+    probe.write_text("int main() {}\n")
+    command = [compiler(), f"-fsanitize={kind}", str(probe), "-o", str(folder / "probe")]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def engine_library() -> Path:

@@ -17,40 +17,19 @@ import numpy as np
 import pytest
 
 from rtserver import _engine, latency
+from tests.programs.build import build, has_sanitizer
+from tests.programs.variants import session
 from tests.realtime.stream_harness import EncoderThread, make_segment
-from tests.realtime.test_bridge_program import COMPILER, ROOT, SESSION_SOURCES, has_thread_sanitizer
-
-SOURCES = [Path(__file__).with_name("ensemble_program.cpp"), *SESSION_SOURCES]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="builds a program with the system's compiler")
 
 
-def build(folder: Path, *flags: str) -> Path:
-    includes = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'plugin_bridge/include'}"]
-    objects: list[str] = []
-    running: list[subprocess.Popen[str]] = []
-    for source in SOURCES:
-        objects.append(str(folder / f"{source.stem}.o"))
-        command = [COMPILER, "-std=c++20", "-O1", *flags, *includes, "-c", str(source), "-o", objects[-1]]
-        running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        if len(running) == 2 or source is SOURCES[-1]:
-            for process in running:
-                errors = process.communicate()[1]
-                assert process.returncode == 0, errors
-            running.clear()
-    out = folder / "ensemble_program"
-    subprocess.run([COMPILER, *flags, *objects, "-o", str(out), "-lpthread", "-lrt"], check=True)
-    return out
-
-
 @pytest.fixture(scope="module", params=["plain", "thread sanitizer"])
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ensemble_program")
-    if request.param == "plain":
-        return build(folder)
-    if not has_thread_sanitizer(folder):
+def ensemble_program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    races = request.param != "plain"
+    if races and not has_sanitizer("thread", tmp_path_factory.mktemp("probe")):
         pytest.skip("no thread sanitizer here")
-    return build(folder, "-fsanitize=thread", "-g")
+    return build(session("ensemble_program", races))
 
 
 def run(program: Path, mode: str) -> dict[str, int]:
@@ -60,8 +39,8 @@ def run(program: Path, mode: str) -> dict[str, int]:
 
 
 @linux
-def test_the_most_urgent_go_first_and_take_their_company_along(program: Path) -> None:
-    found = run(program, "order")
+def test_the_most_urgent_go_first_and_take_their_company_along(ensemble_program: Path) -> None:
+    found = run(ensemble_program, "order")
     # Twelve of one decoder in batches of eight: 480 chunks in 60; two of another: 40 batches; and one alone.
     assert (found["chunks"], found["batches"], found["largest"], found["mixed"]) == (600, 140, 8, 0)
     assert found["behind"] == 1  # of the twelve nobody waits for two batches
@@ -72,8 +51,8 @@ def test_the_most_urgent_go_first_and_take_their_company_along(program: Path) ->
 
 
 @linux
-def test_company_changes_no_bit(program: Path) -> None:
-    found = run(program, "bits")
+def test_company_changes_no_bit(ensemble_program: Path) -> None:
+    found = run(ensemble_program, "bits")
     assert (found["different"], found["empty"], found["same_as_first"]) == (0, 0, 0)
     assert (found["mixed"], found["torn"]) == (0, 0)
     assert found["chunks"] > found["batches"] > 0, "they were generated together"
@@ -81,21 +60,21 @@ def test_company_changes_no_bit(program: Path) -> None:
 
 
 @linux
-def test_nobody_hangs_while_sessions_come_and_go(program: Path) -> None:
-    found = run(program, "turmoil")
+def test_nobody_hangs_while_sessions_come_and_go(ensemble_program: Path) -> None:
+    found = run(ensemble_program, "turmoil")
     assert (found["closed"], found["heard"], found["players_left"]) == (72, 1, 0)
     assert found["live_chunks"] > 0 and found["bounced_chunks"] > 0
     assert (found["mixed"], found["torn"]) == (0, 0)
 
 
 @linux
-def test_a_render_thread_with_too_much_to_do_pauses_before_the_kernel_ends_the_process(program: Path) -> None:
+def test_a_render_thread_with_too_much_to_do_pauses_before_the_kernel_ends_the_process(ensemble_program: Path) -> None:
     """RLIMIT_RTTIME, which rtkit demands, is death to a real-time thread that runs for 200 ms without a pause."""
-    spinning = subprocess.run([program, "spinning"], capture_output=True, text=True, timeout=60, check=False)
+    spinning = subprocess.run([ensemble_program, "spinning"], capture_output=True, text=True, timeout=60, check=False)
     if spinning.returncode == 0 and "granted=0" in spinning.stdout:
         pytest.skip("no real-time priority here")
     assert spinning.returncode in (-signal.SIGKILL, -signal.SIGXCPU), "the limit is in force"
-    found = run(program, "tireless")
+    found = run(ensemble_program, "tireless")
     assert found["granted"] == 1
     assert found["busy_ms"] > 400 and found["played"] > 0
 
