@@ -114,7 +114,10 @@ def share_of_dry(y: Floats, x: Floats) -> float:
 def test_of_sixteen_with_a_real_model_as_many_play_as_fit(
     bundles: Bundles, serve: Serve, environment_for: Environment, tmp_path: Path, kind: str
 ) -> None:
-    """Live, those admitted play the translation, the others dry, and say that they were refused. Offline all play."""
+    """Live, those admitted play the translation, the others dry, and say that they were refused. Offline all play.
+
+    Who is refused asks again, and may get in while the others are recorded, when it is seen that there is room.
+    """
     server = serve(PIANO)
     tune = melody(RATE)[: 6 * RATE]
     x = np.repeat(tune[:, None], 2, axis=1)
@@ -123,20 +126,23 @@ def test_of_sixteen_with_a_real_model_as_many_play_as_fit(
 
     blocks = 6 * RATE // 1024
     heard = ardour.play(made, seconds=6)
-    playing = [track for track in heard if track.connection == Connection.CONNECTED]
+    playing = [track for track in heard if track.first == Connection.CONNECTED]
+    later = [track for track in heard if track.first != Connection.CONNECTED == track.connection]
     refused = [track for track in heard if track.connection == Connection.REFUSED]
-    cost = next(model["cost"] for model in server.status()["models"] if model["name"] == "piano")
+    capacity = server.status()["capacity"]
+    dry = [share_of_dry(track.y, x) for track in playing]
     print(
-        f"Ardour {kind}: {len(playing)} of 16 play, at most {max(t.misses for t in playing)} misses in {blocks} blocks;"
-        f" a session takes {cost['decoder']:.3f} of a decoder core, {cost['decoder_more']:.3f} in company"
+        f"Ardour {kind}: {len(playing)} of 16 play, {len(later)} more were let in meanwhile; at most"
+        f" {max(t.misses for t in playing)} misses in {blocks} blocks, {100 * max(dry):.1f} % dry; {capacity}"
     )
-    assert len(playing) + len(refused) == 16 and playing
-    for track in playing:
-        assert np.max(np.abs(track.y)) > 0.01 and share_of_dry(track.y, x) < 0.5
+    assert len(playing) + len(later) + len(refused) == 16 and playing
+    assert all(track.connection == Connection.CONNECTED for track in playing), "who was admitted stays"
+    for track, share in zip(playing, dry, strict=True):
+        assert np.max(np.abs(track.y)) > 0.01 and share < 0.25
     for track in refused:
         assert share_of_dry(track.y, x) > 0.95
-    if not refused:
-        assert server.status()["capacity"]["refused"] == 0, "this machine carries them all"
+    if not refused and not later:
+        assert capacity["refused"] == 0, "this machine carries them all"
 
     y = ardour.export(made)[: len(x), 0]
     wanted = pipeline.translate(model_file.load(PIANO), tune, RATE, seed=0)

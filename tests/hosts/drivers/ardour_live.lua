@@ -1,7 +1,8 @@
 -- Plays an Ardour session in real time, without a window, and records what comes out of every track with a plugin.
 -- Runs in ardour7-lua:  ardour_live.lua FOLDER NAME RATE BLOCK INSTANCES SECONDS
--- Prints, parted by tabs, a line "connection TRACK VALUE" and "misses TRACK VALUE" a plugin while it plays, and "played"
--- at the end; the recordings are in the session's folder, named after tracks "rec" .. n.
+-- Prints, parted by tabs, "connection TRACK VALUE" and "misses TRACK VALUE" of each plugin at the end of the seconds, the
+-- same as "first connection" and "first misses" as they begin, and "played" at last; the recordings are in the session's
+-- folder, named after tracks "rec" .. n.
 local folder, name, rate, block = arg[1], arg[2], tonumber(arg[3]), tonumber(arg[4])
 local instances, seconds = tonumber(arg[5]), tonumber(arg[6])
 
@@ -24,26 +25,33 @@ for i = 1, instances do
   record:output():disconnect_all(nil)
   record:rec_enable_control():set_value(1, PBD.GroupControlDisposition.NoGroup)
 end
+
+local function tell(when)
+  for i = 1, instances do
+    local processor = wet[i]:nth_plugin(0)
+    local plugin = processor:to_insert():plugin(0)
+    local number = 0
+    for j = 0, plugin:parameter_count() - 1 do
+      if plugin:parameter_is_control(j) then
+        local label = plugin:parameter_label(j)
+        if label == "Connection" or label == "Misses" then
+          local value = ARDOUR.LuaAPI.get_processor_param(processor, number)
+          print(when .. label:lower() .. "\twet" .. i .. "\t" .. value)
+        end
+        number = number + 1  -- counts controls, read-outs too
+      end
+    end
+  end
+end
+
 sleep(1)
 session:maybe_enable_record(false)
 session:goto_start(false)
 sleep(1)
 session:request_roll(ARDOUR.TransportRequestSource.TRS_UI)
+tell("first ")
 sleep(seconds)
-for i = 1, instances do
-  local processor = wet[i]:nth_plugin(0)
-  local plugin = processor:to_insert():plugin(0)
-  local number = 0
-  for j = 0, plugin:parameter_count() - 1 do
-    if plugin:parameter_is_control(j) then
-      local label = plugin:parameter_label(j)
-      if label == "Connection" or label == "Misses" then
-        print(label:lower() .. "\twet" .. i .. "\t" .. ARDOUR.LuaAPI.get_processor_param(processor, number))
-      end
-      number = number + 1  -- counts controls, read-outs too
-    end
-  end
-end
+tell("")
 session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)
 sleep(1)
 print("played")
