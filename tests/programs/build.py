@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,20 +56,32 @@ def build(wanted: Build, idle: bool = False) -> Path:
         _hurry(wanted.folder)
     with _locks[wanted.folder]:
         if wanted not in _failures:
-            with _to_itself(wanted.folder):
+            with _to_itself(wanted.folder, idle):
                 _failures[wanted] = _build(wanted)
     assert not _failures[wanted], _failures[wanted]
     return wanted.file if wanted.file.exists() else wanted.folder
 
 
 @contextlib.contextmanager
-def _to_itself(folder: Path) -> Iterator[None]:
-    """`make test` runs tests in two processes."""
+def _to_itself(folder: Path, idle: bool) -> Iterator[None]:
+    """`make test` runs tests in two processes: what one builds here the other waits for, and may hurry."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with _lock_file(folder).open("a") as file:
+        while fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                group = _lock_file(folder).read_text()
+                if group and not idle:
+                    _set_nice(int(group), 0)
+                time.sleep(0.2)
         yield
+
+
+def _lock_file(folder: Path) -> Path:
+    """It holds the process group that builds in the folder, if one does."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _build(wanted: Build) -> str:
@@ -93,18 +106,20 @@ def _run(command: list[str], environment: dict[str, str], folder: Path) -> tuple
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, process_group=0
     )
     if folder not in _hurried:
-        _set_nice(process, IDLE)
+        _set_nice(process.pid, IDLE)
     _running[process] = folder
     if folder in _hurried:  # perhaps meanwhile
-        _set_nice(process, 0)
+        _set_nice(process.pid, 0)
+    _lock_file(folder).write_text(str(process.pid))
     said = process.communicate()[0]
+    _lock_file(folder).write_text("")
     del _running[process]
     return process.returncode, said
 
 
-def _set_nice(process: subprocess.Popen[str], level: int) -> None:
+def _set_nice(group: int, level: int) -> None:
     with contextlib.suppress(OSError, AttributeError):  # not permitted, over already, not on this system
-        os.setpriority(os.PRIO_PGRP, process.pid, level)
+        os.setpriority(os.PRIO_PGRP, group, level)
 
 
 def _hurry(folder: Path) -> None:
@@ -112,7 +127,7 @@ def _hurry(folder: Path) -> None:
     _hurried.add(folder)
     for process, place in list(_running.items()):
         if place == folder:
-            _set_nice(process, 0)
+            _set_nice(process.pid, 0)
 
 
 def end() -> None:
