@@ -21,7 +21,12 @@ WRONG = [
     ("violin = 0.3 }", "oboe = 0.3 }", ValueError, r"train\.timbre_lags_ms: expected an entry for the domain oboe"),
     ("steps = 7000", 'steps = 7000\nlisten = ["voice"]', ValueError, "listen and listen_batch: expected both"),
     ("layers = 9, channels = 32", "layers = -9, channels = 32", TypeError, r"model\.encoder\.layers: expected a whole"),
-    ('preset = "live"', 'preset = "alive"', ValueError, r"model\.preset: expected one of paper, live, constant_q, found 'alive'"),
+    (
+        'preset = "live"',
+        'preset = "alive"',
+        ValueError,
+        r"model\.preset: expected one of paper, live, constant_q, found 'alive'",
+    ),
     ('name = "melodies"', "", ValueError, r"corpus\.name: missing"),
     ("[train]", "[trains]", ValueError, r"\[train\] is missing"),
 ]
