@@ -14,22 +14,27 @@ import pytest
 from tests.programs.build import Build, build
 from tests.programs.variants import BY_FIXTURE
 
-# What judges when something is heard or what it costs has the machine to itself. In this order: what leaves servers and
-# a browser running until the end comes last.
-ALONE = (
-    *("tests/server/test_admission.py", "tests/server/test_cli_bench.py", "tests/realtime/"),
-    *(f"tests/plugin/test_{name}.py" for name in ("audio", "busy_server", "connection", "realtime")),
-    *("tests/live/", "tests/hosts/", "tests/dashboard/"),
+# What judges neither when something is heard nor what it costs runs beside others, the longest first.
+SERVER = (
+    *("startup", "cli_demo", "cli_doctor", "cli_help", "refusals", "remote", "automation", "blend", "info", "models"),
+    *("precision", "prepared", "threads", "translate"),
 )
-# All else runs beside others, the longest first.
-COMPANY = ("tests/training/", "tests/server/", "tests/parity/", "tests/streaming/", "tests/wire/")
+PLUGIN = ("bounce", "formats", "latency_twin", "sanitized", "settings", "state")
+COMPANY = (
+    "tests/training/",
+    *(f"tests/server/test_{name}.py" for name in SERVER),
+    *("tests/parity/", "tests/streaming/", "tests/wire/", "tests/cuda/"),
+    *(f"tests/plugin/test_{name}.py" for name in PLUGIN),
+)
+# All else has the machine to itself; last what leaves servers and a browser running until the end.
+ALONE = ("tests/server/", "tests/realtime/", "tests/plugin/", "tests/live/", "tests/hosts/", "tests/dashboard/")
 
 _begun: list[Build] = []
 
 
 def bears_company(name: str) -> bool:
     """name: of a test or its file, from the folder of the project."""
-    return not name.startswith(ALONE)
+    return name.startswith(COMPANY)
 
 
 def wanted(item: pytest.Item) -> list[Build]:
