@@ -29,8 +29,8 @@ setup: .venv/.installed .venv/.engine  ## .venv with all packages and the built 
 demo: setup  ## hear a whistled tune as a piano (CLIP=my.wav for a recording of yours, PORT=9000)
 	@$(BIN)/python -m rtserver.demo --port $(PORT) $(if $(CLIP),--clip "$(CLIP)")
 
-test: setup  ## the whole test suite
-	@$(BIN)/python -m pytest
+test: setup  ## the whole test suite, in two processes as far as that does no harm
+	@$(BIN)/python -m pytest -n 2
 
 corpus: setup  ## the six domains of training/configs/classical.toml, from scores (needs fluidsynth; CONFIG=... for another)
 	@$(BIN)/python -m training.corpus --config $(CONFIG)
