@@ -235,6 +235,9 @@ class Resampler:
 
     def __init__(self, in_rate_hz: int, out_rate_hz: int) -> None: ...
     def push(self, frames: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def pass_over(self, frames: int) -> int:
+        """Input that never comes: what is pushed next is heard that much later, without a seam. Output left out."""
+
     def flush(self) -> NDArray[np.float32]:
         """The rest, ceil(pushed * out / in) frames in all; then starts anew."""
 

@@ -32,6 +32,11 @@ class PyResampler {
     return to_array(out);
   }
 
+  uint64_t pass_over(int frames) {
+    if (frames < 0) throw py::value_error("frames: expected at least 0, found " + std::to_string(frames));
+    return resampler_.pass_over(frames);
+  }
+
   py::array_t<float> flush() {
     std::vector<float> out;
     while (const int got = resampler_.flush(chunk_.data())) out.insert(out.end(), chunk_.begin(), chunk_.begin() + got);
@@ -140,6 +145,7 @@ void bind_stages(py::module_& m) {
   py::class_<PyResampler>(m, "Resampler")
       .def(py::init<int, int>(), py::arg("in_rate_hz"), py::arg("out_rate_hz"))
       .def("push", &PyResampler::push, py::arg("frames"))
+      .def("pass_over", &PyResampler::pass_over, py::arg("frames"))
       .def("flush", &PyResampler::flush);
 
   py::class_<PyIntake>(m, "Intake")

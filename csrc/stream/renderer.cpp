@@ -77,13 +77,16 @@ int Renderer::end_chunk(float* out) noexcept {
   return resampler_.push(samples_, begun_, out);
 }
 
-int Renderer::pass_over_hop(float* out) noexcept {
-  const rtengine::ScopedFloatMode float_mode;
-  std::fill_n(samples_, kChunkSamples, 0.0f);
-  int frames = 0;
-  for (int done = 0; done < hop_samples_; done += kChunkSamples)
-    frames += resampler_.push(samples_, std::min(kChunkSamples, hop_samples_ - done), out);
-  return frames;
+uint64_t Renderer::pass_over_chunk() noexcept {
+  const int count = std::min(kChunkSamples, hop_samples_ - position_);
+  voices_[voice_]->pass_over(count);
+  if (fading_from_ >= 0) voices_[fading_from_]->pass_over(count);
+  position_ += count;
+  return resampler_.pass_over(count);
+}
+
+int Renderer::settling_frames() const noexcept {
+  return voices_.front()->stands_still() ? 0 : resampler_.max_output(2 * resampler_.half_length());
 }
 
 int Renderer::flush(float* out) noexcept {

@@ -35,10 +35,12 @@ class Renderer {
   // generated, one chunk or (while a voice fades) two, and what follows once it is. Nothing else in between.
   int begin_chunk(VoiceChunk* chunks) noexcept;
   int end_chunk(float* out) noexcept;
-  // [render thread] A hop that nobody will hear, instead of begin_hop() and its chunks: frames of silence, gives how
-  // many. Time stands still for the voices. out [max_chunk_frames] is scratch.
-  int pass_over_hop(float* out) noexcept;
-  int settling_frames() const noexcept { return resampler_.max_output(2 * resampler_.half_length()); }  // after it
+  // [render thread] What nobody will hear, a hop instead of begin_hop() and its chunks, or a chunk instead of
+  // begin_chunk() and end_chunk(): gives how many frames are left out. For voices that generate time stands still.
+  uint64_t pass_over_hop() noexcept { return resampler_.pass_over(hop_samples_); }
+  uint64_t pass_over_chunk() noexcept;
+  // Frames after it that still tell of the time before, where the voice's time has not stood still.
+  int settling_frames() const noexcept;
   int flush(float* out) noexcept;  // as Resampler::flush
 
  private:

@@ -157,6 +157,23 @@ int Resampler::push(const float* in, int frames, float* out) noexcept {
   return drain(out, UINT64_MAX);
 }
 
+uint64_t Resampler::pass_over(int frames) noexcept {
+  pushed_ += static_cast<uint64_t>(frames);
+  const uint64_t left_out = outputs_after(pushed_) - emitted_;
+  emitted_ += left_out;
+  if (half_ == 0) return left_out;
+  const int64_t moved = phase_ + static_cast<int64_t>(left_out) * down_;
+  phase_ = static_cast<int>(moved % up_);
+  int cursor = cursor_ + static_cast<int>(moved / up_) - frames;
+  // Downsampling, the next output may begin a little before what has been kept.
+  for (; cursor < 0; ++cursor) {
+    std::memmove(history_.data() + 1, history_.data(), static_cast<size_t>(held_) * sizeof(float));
+    ++held_;
+  }
+  cursor_ = cursor;
+  return left_out;
+}
+
 int Resampler::flush(float* out) noexcept {
   if (half_ == 0) return 0;
   const uint64_t total = (pushed_ * static_cast<uint64_t>(up_) + down_ - 1) / down_;

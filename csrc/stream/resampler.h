@@ -27,6 +27,9 @@ class Resampler {
   void reset() noexcept;
   // [audio-thread, wait-free] Takes `frames` <= kMaxPush, writes what became ready to `out`, gives how many.
   int push(const float* in, int frames, float* out) noexcept;
+  // [audio-thread, wait-free] Time goes on by `frames` of input that are never to come: what is pushed next follows
+  // what was pushed last without a seam, only later. Gives how many output frames are left out.
+  uint64_t pass_over(int frames) noexcept;
   // The rest, as if silence followed: up to ceil(pushed * out / in) outputs in all. Writes at most max_output(kMaxPush)
   // frames a call; 0 when all is out.
   int flush(float* out) noexcept;

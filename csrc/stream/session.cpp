@@ -259,26 +259,29 @@ Player::State Session::prepare() noexcept {
     renderer_->reset(load_relaxed(header_.seed));
     stream_started_ = false;
     catch_up_frame_ = gap_end_ = 0;
+    misses_seen_ = load_relaxed(header_.misses);
     published_frame_ = write_frame_;  // what was held back is of the old epoch
     render_epoch_.store(asked, std::memory_order_release);
     stopped_wake_.notify();
   }
   if (chunk_.left > 0) return State::kReady;
   if (frames_held_ > 0 && !write_frames()) return State::kHeldUp;
+  if (in_hop_ && pass_over_chunks()) end_hop();
   while (!in_hop_) {
     if (change_ensemble()) return State::kIdle;
     LatentTag tag;
     const float* latent = latents_.front(&tag);
     if (!latent) return publish_rendered() ? State::kIdle : State::kHeldUp;
-    if (tag.epoch == asked && !hopeless()) {
+    if (tag.epoch == asked && !pass_over_hop()) {
       hop_deadline_ns_ = tag.deadline_ns;
       begin_hop(latent, tag.playing);
+      if (pass_over_chunks()) end_hop();
     } else {
-      if (tag.epoch == asked) pass_over_hop();
       latents_.pop();
       hops_wake_->notify();
     }
   }
+  chunk_began_ns_ = monotonic_ns();
   chunk_.left = renderer_->begin_chunk(chunk_.voices);
   chunk_.deadline_ns = hop_deadline_ns_ + renderer_->hop_position() * (1'000'000'000u / kNetworkRateHz);
   return State::kReady;
@@ -293,20 +296,60 @@ bool Session::change_ensemble() noexcept {
   return true;
 }
 
-// A stall has made more than a hop late. To render it all the same would make what follows late too, for as long as a
-// decoder with little to spare needs to catch up; so it is given up, and with it as much as the client reads until the
-// first hop after the gap is there.
-bool Session::hopeless() noexcept {
-  if (!stream_started_ || bouncing()) return false;
-  const uint64_t read = load_acquire(header_.output_read_frame);
-  const uint64_t hop = header_.latency.hop;
-  if (write_frame_ >= catch_up_frame_ && write_frame_ + hop < read)
-    catch_up_frame_ = read + geometry_.max_block_frames + hop;
-  return write_frame_ + hop <= catch_up_frame_;
+// The client has missed blocks, after a stall. To render all that is late would make what follows late too, for as long
+// as a decoder with little to spare needs to catch up.
+void Session::look_back() noexcept {
+  if (!stream_started_ || bouncing()) return;
+  const uint64_t read = load_acquire(header_.output_read_frame), misses = load_relaxed(header_.misses);
+  if (read <= epoch_start_.load(std::memory_order_relaxed) || chunk_ns_ <= 0.0) return;  // nothing has been due yet
+  if (write_frame_ >= read && misses == misses_seen_) return;
+  if (write_frame_ < catch_up_frame_ && read < catch_up_frame_) return;
+  const Asking asking = next_block();
+  const double need = asking.frames + header_.latency.fade;
+  const double ahead = static_cast<double>(write_frame_) - static_cast<double>(read);
+  if (ahead >= need) {
+    misses_seen_ = misses;
+    return;
+  }
+  const double speed = 1e9 * kChunkSamples / kNetworkRateHz / chunk_ns_;
+  const int blocks = blocks_to_give_up(asking, ahead, need, speed, header_.latency.hop);
+  if (blocks < 0) return;
+  misses_seen_ = misses;
+  catch_up_frame_ = read + static_cast<uint64_t>(blocks * asking.frames);
 }
 
-void Session::pass_over_hop() noexcept {
-  write_frame_ += static_cast<uint64_t>(renderer_->pass_over_hop(chunk_frames_.data()));
+// If the client goes on as before.
+Asking Session::next_block() const noexcept {
+  const double most = geometry_.max_block_frames;
+  const uint64_t submitted = load_acquire(header_.blocks_submitted);
+  if (submitted < 2) return {most, most / 2};
+  const rt_stamp& last = header_.stamps[(submitted - 1) % RT_STAMPS];
+  const rt_stamp& before = header_.stamps[(submitted - 2) % RT_STAMPS];
+  const double frames =
+      static_cast<double>(load_acquire(last.end_frame)) - static_cast<double>(load_acquire(before.end_frame));
+  if (!(frames >= 1.0 && frames <= most)) return {most, most / 2};
+  const double ago =
+      (static_cast<double>(monotonic_ns()) - static_cast<double>(load_relaxed(last.submitted_ns))) * 1e-9;
+  return {frames, std::clamp(frames - ago * geometry_.sample_rate_hz, 0.0, frames)};
+}
+
+bool Session::pass_over_hop() noexcept {
+  look_back();
+  if (write_frame_ + header_.latency.hop > catch_up_frame_) return false;
+  passed_over(renderer_->pass_over_hop());
+  return true;
+}
+
+bool Session::pass_over_chunks() noexcept {
+  look_back();
+  const auto most = static_cast<uint64_t>(renderer_->max_chunk_frames());
+  while (write_frame_ + most <= catch_up_frame_ && !renderer_->hop_done()) passed_over(renderer_->pass_over_chunk());
+  return renderer_->hop_done();
+}
+
+void Session::passed_over(uint64_t frames) noexcept {
+  write_frame_ += frames;
+  hop_whole_ = false;
   gap_end_ = write_frame_ + static_cast<uint64_t>(renderer_->settling_frames());
 }
 
@@ -319,18 +362,24 @@ void Session::begin_hop(const float* latent, const Playing& playing) noexcept {
   renderer_->set_temperature(playing.temperature);
   renderer_->begin_hop(latent, static_cast<int>(std::min<uint32_t>(playing.decoder, 1u << 20)));
   in_hop_ = true;
+  hop_whole_ = true;
   hop_ns_ = monotonic_ns() - began;
 }
 
 void Session::finish_chunk() noexcept {
   const uint64_t began = monotonic_ns();
   frames_held_ = static_cast<uint32_t>(renderer_->end_chunk(chunk_frames_.data()));
-  hop_ns_ += monotonic_ns() - began + chunk_.spent_ns;
+  const uint64_t now = monotonic_ns();
+  hop_ns_ += now - began + chunk_.spent_ns;
   chunk_.spent_ns = 0;
+  const auto took = static_cast<double>(now - chunk_began_ns_);
+  chunk_ns_ = chunk_ns_ == 0.0 ? took : std::clamp(took, 0.875 * chunk_ns_, 1.125 * chunk_ns_);
   if (frames_held_ > 0) write_frames();
   if (!renderer_->hop_done()) return;
-  rtbridge::add(header_.hops, uint64_t{1});
-  rtbridge::add(header_.decoder_ns, hop_ns_);
+  if (hop_whole_) {  // a part would make hops look cheaper than they are
+    rtbridge::add(header_.hops, uint64_t{1});
+    rtbridge::add(header_.decoder_ns, hop_ns_);
+  }
   end_hop();
 }
 

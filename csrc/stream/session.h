@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "rtbridge/segment.h"
+#include "stream/catch_up.h"
 #include "stream/ensemble.h"
 #include "stream/intake.h"
 #include "stream/payload_ring.h"
@@ -90,8 +91,11 @@ class Session final : private Player {
   bool change_ensemble() noexcept;
   void begin_hop(const float* latent, const Playing& playing) noexcept;
   void end_hop() noexcept;
-  bool hopeless() noexcept;  // the hop that is next would all be late
-  void pass_over_hop() noexcept;
+  Asking next_block() const noexcept;
+  void look_back() noexcept;         // decides how much is to be passed over
+  bool pass_over_hop() noexcept;     // false: some of it may still be heard
+  bool pass_over_chunks() noexcept;  // true: nothing of the hop is left
+  void passed_over(uint64_t frames) noexcept;
   bool write_frames() noexcept;  // false: no room
   bool publish_rendered() noexcept;
   void wake_render() noexcept { (bouncing() ? stand_.bounces : stand_.live)->wake(); }
@@ -142,10 +146,14 @@ class Session final : private Player {
   bool in_hop_ = false;
   uint64_t hop_deadline_ns_ = 0;
   uint64_t hop_ns_ = 0;       // of render time, so far
+  bool hop_whole_ = true;     // nothing of it has been passed over
   uint32_t frames_held_ = 0;  // of chunk_frames_, rendered but not yet written
-  // After a stall: hops are passed over up to about catch_up_frame_, and what is rendered from gap_end_ on is published
+  uint64_t chunk_began_ns_ = 0;
+  double chunk_ns_ = 0.0;  // what a chunk takes, with its wait for others; one stall alone hardly changes it
+  // After a stall: chunks are passed over up to catch_up_frame_, and what is rendered from gap_end_ on is published
   // once the client has read up to there, so that nobody takes the gap for sound.
   uint64_t catch_up_frame_ = 0, gap_end_ = 0;
+  uint64_t misses_seen_ = 0;  // the client's count when it was last in time, or last passed over for
   uint64_t published_frame_ = 0;
   std::vector<float> chunk_frames_, frames_;
 

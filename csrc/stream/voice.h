@@ -27,6 +27,9 @@ class Voice {
   virtual void set_temperature(float temperature) noexcept = 0;
   virtual void begin_hop(const float* latent) noexcept = 0;
   virtual void generate(float* samples, int count) noexcept = 0;  // count <= kChunkSamples, within the hop
+  // The next `count` samples of the hop are never to be heard. What generates from its own past makes them later.
+  virtual void pass_over([[maybe_unused]] int count) noexcept {}
+  virtual bool stands_still() const noexcept { return true; }  // whether it does
 
   // What voices must have in common to be generated together; null: this one has no company.
   virtual const void* company() const noexcept { return nullptr; }
@@ -53,6 +56,8 @@ class IdentityVoice final : public Voice {
     std::memcpy(samples, hop_.get() + position_, static_cast<size_t>(count) * sizeof(float));
     position_ += count;
   }
+  void pass_over(int count) noexcept override { position_ += count; }
+  bool stands_still() const noexcept override { return false; }
 
  private:
   int hop_samples_;

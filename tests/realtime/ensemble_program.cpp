@@ -5,6 +5,7 @@
 // usage: ensemble_program order      players of an ensemble: who goes first, and with whom
 //        ensemble_program bits       sessions in company against the same sessions alone
 //        ensemble_program turmoil    sessions come, go, begin anew and change ensembles while others play
+//        ensemble_program late       a session with little to spare, after its encoder has stood still
 //        ensemble_program tireless   an ensemble that never runs out of work, under the limit that rtkit demands
 //        ensemble_program spinning   a thread that takes no rest, under the same limit: the kernel ends the program
 // Prints "name=N name=N ...".
@@ -311,6 +312,87 @@ int turmoil() {
   return 0;
 }
 
+// --- recovery ---
+
+// A tone by its own time, for which it takes most of the time that it plays for.
+class SlowVoice final : public Voice {
+ public:
+  explicit SlowVoice(std::atomic<int>* chunks) : chunks_(chunks) {}
+  int latent_size() const noexcept override { return kLatent; }
+  void reset(uint64_t) noexcept override { sample_ = 0; }
+  void set_temperature(float) noexcept override {}
+  void begin_hop(const float*) noexcept override {}
+  void generate(float* samples, int count) noexcept override {
+    const uint64_t until = rtbridge::monotonic_ns() + 700'000;
+    for (int i = 0; i < count; ++i) samples[i] = 0.5f * std::sin(kStep * static_cast<float>(sample_++));
+    while (rtbridge::monotonic_ns() < until) {
+    }
+    chunks_->fetch_add(1);
+  }
+  static constexpr float kStep = 0.05f;  // a sample
+
+ private:
+  std::atomic<int>* chunks_;
+  int sample_ = 0;
+};
+
+int late() {
+  constexpr int kBefore = 60, kStalled = 12, kAfter = 120;  // blocks
+  std::atomic<int> chunks{0};
+  std::atomic<bool> stalled{false}, done{false};
+  Worker worker(false);
+  rtbridge::Geometry g;
+  g.generation = 1;
+  g.sample_rate_hz = kRate;
+  g.max_block_frames = kBlock;
+  g.channels = 1;
+  g.latency = live_latency(kBlock);
+  const auto segment = rtbridge::Segment::create("", g);
+  SessionConfig config;
+  config.id = 1;
+  config.kind = Kind::kModel;
+  config.hop_samples = kHop;
+  std::vector<std::unique_ptr<Voice>> voices;
+  voices.push_back(std::make_unique<SlowVoice>(&chunks));
+  worker.open_session(config, segment, std::move(voices));
+  int hops = 0;
+  std::thread encoder([&] {
+    int session;
+    HopTag tag;
+    std::vector<float> hop;
+    while (!done) {
+      while (stalled && !done) sleep_us(200);
+      if (worker.wait_hop(5'000'000, &session, &tag, &hop)) hops += worker.push_latent(1, tag.epoch, hop.data());
+    }
+  });
+  auto bridge = client(segment, false);
+  bridge->set(rtbridge::Param::kFallback, RT_FALLBACK_SILENCE);
+  bridge->wait_ready(10'000'000'000);
+  const uint64_t start = rtbridge::monotonic_ns();
+  float largest_step = 0.0f, level = 0.0f, before = 0.0f;
+  for (int block = 0; block < kBefore + kStalled + kAfter; ++block) {
+    stalled = block >= kBefore && block < kBefore + kStalled;
+    float frames[kBlock] = {};
+    frames[0] = 0.1f;  // digital silence would not begin a stream
+    while (rtbridge::monotonic_ns() - start < uint64_t{kBlock} * 1'000'000'000u / kRate * static_cast<uint64_t>(block))
+      sleep_us(100);
+    bridge->process(frames, frames, kBlock);
+    for (const float frame : frames) {
+      largest_step = std::max(largest_step, std::abs(frame - before));
+      level = std::max(level, std::abs(frame));
+      before = frame;
+    }
+  }
+  const rtbridge::BridgeStats stats = bridge->stats();
+  done = true;
+  encoder.join();
+  std::printf("misses=%d epochs=%d hops=%d chunks=%d level_percent=%d step_permille=%d\n",
+              static_cast<int>(stats.misses), static_cast<int>(stats.epochs), hops, chunks.load(),
+              static_cast<int>(100.0f * level), static_cast<int>(1000.0f * largest_step));
+  worker.stop();
+  return 0;
+}
+
 // --- endurance ---
 
 constexpr rlim_t kLongestRunUs = 200'000;  // rtkit's
@@ -367,6 +449,7 @@ int main(int argc, char** argv) {
   if (mode == "order") return order();
   if (mode == "bits") return bits();
   if (mode == "turmoil") return turmoil();
+  if (mode == "late") return late();
   if (mode == "tireless") return tireless();
   if (mode == "spinning") return spinning();
   return 2;

@@ -68,6 +68,17 @@ def test_nobody_hangs_while_sessions_come_and_go(ensemble_program: Path) -> None
 
 
 @linux
+def test_what_a_stall_made_late_is_given_up_and_the_sound_goes_on_without_a_seam(ensemble_program: Path) -> None:
+    """A voice that takes 0.7 of real time; the encoder stands still for 32 ms, with 5 ms of margin."""
+    found = run(ensemble_program, "late")
+    assert found["misses"] > 0 and found["level_percent"] >= 49
+    # What was not generated could no longer be heard. The last two hops may be under way.
+    assert found["chunks"] < 10 * (found["hops"] - 2), "all of it was rendered"
+    # The tone's steepest step and a fade of 1 ms to silence: a gap, or a seam, would be steeper.
+    assert found["step_permille"] <= 1000 * (0.5 * 0.05 / 3 + 0.5 / 48) + 3
+
+
+@linux
 def test_a_render_thread_with_too_much_to_do_pauses_before_the_kernel_ends_the_process(ensemble_program: Path) -> None:
     """RLIMIT_RTTIME, which rtkit demands, is death to a real-time thread that runs for 200 ms without a pause."""
     spinning = subprocess.run([ensemble_program, "spinning"], capture_output=True, text=True, timeout=60, check=False)

@@ -105,6 +105,25 @@ def test_flow_is_even(in_rate: int, out_rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("passed_over", [16, 160, 1000])
+def test_what_is_passed_over_leaves_no_seam(rate: int, passed_over: int) -> None:
+    """After it the same signal goes on, later by exactly as much."""
+    hz, before = 700.0, 1000
+    x = sine(hz, NETWORK, 2 * before)
+    resampler, plain = _engine.Resampler(NETWORK, rate), _engine.Resampler(NETWORK, rate)
+    first = resampler.push(x[:before])
+    left_out = resampler.pass_over(passed_over)
+    second = resampler.push(x[before:])
+    half = half_length(NETWORK, rate)
+    assert len(first) + left_out == -(-(before + passed_over - half) * rate // NETWORK)
+    assert len(first) + left_out + len(second) == -(-(2 * before + passed_over - half) * rate // NETWORK)
+    t = (len(first) + left_out + np.arange(len(second))) / rate - passed_over / NETWORK
+    np.testing.assert_allclose(second, np.sin(2 * np.pi * hz * t), atol=2e-3)
+    if passed_over * rate % NETWORK == 0:
+        np.testing.assert_array_equal(np.concatenate([first, second]), plain.push(x))
+
+
+@pytest.mark.parametrize("rate", RATES)
 def test_half_lengths_are_those_of_the_latency_contract(rate: int) -> None:
     assert _engine.resampler_latency(rate) == latency.resampler_half_lengths(rate)
 
