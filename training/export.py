@@ -87,6 +87,7 @@ def main() -> None:
     average = state["average"]
     rows = read_log(run / "log.jsonl")
     train = settings.train
+    segments = train.batch * state.get("processes", 1)
     card = {
         "name": arguments.output.stem,
         "licence": "MIT",
@@ -95,8 +96,9 @@ def main() -> None:
             "config": settings.name,
             "steps": state["step"],
             "batch": train.batch,
+            "processes": state.get("processes", 1),
             "segment_seconds": train.segment_seconds,
-            "audio_hours_seen": round(state["step"] * train.batch * train.segment_seconds / 3600, 2),
+            "audio_hours_seen": round(state["step"] * segments * train.segment_seconds / 3600, 2),
             "trained_on": arguments.device,
             "note": arguments.note,
             "folded_temperature": arguments.temperature,

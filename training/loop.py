@@ -98,6 +98,7 @@ class Trainer:
         """Everything that `go_on` needs to take the same steps."""
         return {
             "step": self.step,
+            "processes": self.group.size,
             "model": asdict(self.settings.model),
             "network": self.network.state_dict(),
             "average": self.average,
