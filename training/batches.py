@@ -136,6 +136,20 @@ def noise(batch: Prepared, device: torch.device) -> torch.Tensor:
     return out
 
 
+def own_history(batch: Prepared, most: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """What `TranslationNetwork.reconstruction` takes as `own`; each segment has a share of its own, up to `most`."""
+    if most == 0.0:
+        return None
+    uniform, chosen = torch.empty(2, *batch.target.shape, device=device)
+    generator = torch.Generator(device=device)
+    for numbers, where, seed in zip(uniform, chosen, batch.noise_seed, strict=True):
+        generator.manual_seed(int(seed) + 1)
+        share = most * torch.rand((), generator=generator, device=device)
+        numbers.uniform_(generator=generator)
+        where.copy_(torch.rand(where.shape, generator=generator, device=device) < share)
+    return uniform, chosen.bool()
+
+
 _corpus: Corpus | None = None
 _settings: Settings | None = None
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import checkpoint
-from training.batches import Prepared, domain_of_step, noise, out_of_tune, prefetch
+from training.batches import Prepared, domain_of_step, noise, out_of_tune, own_history, prefetch
 from training.dataset import Corpus
 from training.distributed import Group
 from training.network import TranslationNetwork
@@ -171,7 +171,13 @@ class Trainer:
                     loss = loss + s.note_weight * note
             heard = latents[: len(target)] * kept[:, None, None].to(latents.dtype)
             reconstruction = self.network.reconstruction(
-                batch.domain, heard, target, noise(batch, self.device), s.warmup_samples, history
+                batch.domain,
+                heard,
+                target,
+                noise(batch, self.device),
+                s.warmup_samples,
+                history,
+                own_history(batch, s.own_history, self.device),
             ).mean()
             loss = loss + reconstruction
         self.optimizer.zero_grad(set_to_none=True)

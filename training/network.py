@@ -5,6 +5,7 @@ Shapes: B batch, T samples, H hops, L latent channels.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +30,12 @@ class NoteProbe(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """latents [B, L, H] -> logits [B, 128, H]."""
         return self.logits(F.relu(self.hidden(latents)))
+
+
+def draw_codes(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Codes int64 [B, T] with the chances of logits [B, 256, T]: where the sums of chances exceed numbers [B, T]."""
+    sums = logits.float().softmax(dim=1).cumsum(dim=1)
+    return (sums < uniform.unsqueeze(1)).sum(dim=1).clamp(max=logits.shape[1] - 1)
 
 
 class TranslationNetwork(nn.Module):
@@ -67,6 +74,7 @@ class TranslationNetwork(nn.Module):
         history_noise: Tensor | float = 0.0,
         warmup_samples: int = 0,
         history: Tensor | None = None,
+        own: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
@@ -74,9 +82,17 @@ class TranslationNetwork(nn.Module):
         trust its latent, and its own imperfect past when it runs free.
         history: what stands in for the past of target, [B, T]; target itself otherwise.
         warmup_samples: codes at the start, where the past is cut off, that don't count.
+        own: uniform numbers in [0, 1), [B, T], and which codes of the past, bool [B, T], are replaced by those that the
+        decoder itself draws with them, led by the rest: scheduled sampling in one pass (Mihaylova and Martins 2019,
+        section 3). Noise of its own kind, of which it then learns not to make more.
         """
         codes = self.codes(target)
-        past = mu_law.network_input(codes if history is None else self.codes(history)) + history_noise
+        past_codes = codes if history is None else self.codes(history)
+        past = mu_law.network_input(past_codes) + history_noise
+        if own is not None:
+            with torch.no_grad():
+                said = draw_codes(self.decoders[domain](past.unsqueeze(1), latents), own[0])
+            past = torch.where(own[1], mu_law.network_input(said), past)
         logits = self.decoders[domain](past.unsqueeze(1), latents)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 

@@ -43,6 +43,7 @@ class TrainSettings:
     source_noise: float = 0.0  # standard deviation of the loudest background that the encoder hears, of full scale
     history_noise: float = 0.0
     history_fade_probability: float = 0.0
+    own_history: float = 0.0  # greatest share of the past, a segment, that the decoder says itself (see network.py)
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -60,6 +61,7 @@ class TrainSettings:
         for name in (*positive, "checkpoint_minutes", "example_steps", "classifier_learning_rate"):
             self._require(name, getattr(self, name) > 0, "more than 0")
         shares = ("timbre_probability", "pitch_shift_probability", "history_fade_probability", "latent_dropout")
+        shares += ("own_history",)
         for name in shares:
             self._require(name, 0.0 <= getattr(self, name) <= 1.0, "between 0 and 1")
         for name in ("confusion_weight", "confusion_from_step", "confusion_warmup_steps", "note_weight", "workers"):

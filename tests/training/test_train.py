@@ -14,6 +14,7 @@ from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
 from training import settings, train
 from training.export import describe_corpus, part
+from training.network import TranslationNetwork, draw_codes
 from training.settings import Settings
 from training.temperature import sharpened
 
@@ -29,7 +30,7 @@ def test_loss_falls(tiny: Settings) -> None:
 def test_training_resumes_bit_for_bit(tiny: Settings, tmp_path: Path) -> None:
     """Twelve steps straight are six, a checkpoint and six more: weights, averages, moments and every loss."""
     settings = with_train(
-        tiny, domains={"a": 0.6, "b": 0.4}, steps=12, history_noise=0.02, history_fade_probability=0.5
+        tiny, domains={"a": 0.6, "b": 0.4}, steps=12, history_noise=0.02, history_fade_probability=0.5, own_history=0.5
     )
     straight = train.Trainer(settings)
     expected = [straight.train_step() for _ in range(12)]
@@ -49,6 +50,33 @@ def test_training_resumes_bit_for_bit(tiny: Settings, tmp_path: Path) -> None:
     late.load(tmp_path / "checkpoint.pt")
     late.optimizer.state.clear()
     assert [late.train_step() for _ in range(6)] != expected[6:], "without its moments a run goes another way"
+
+
+def test_codes_are_drawn_with_the_chances_that_the_decoder_gives() -> None:
+    chances = torch.tensor([0.5, 0.0, 0.2, 0.3])
+    uniform = torch.rand(1, 20000, generator=torch.Generator().manual_seed(0))
+    drawn = draw_codes(chances.log()[None, :, None].expand(1, 4, 20000), uniform)
+    found = torch.bincount(drawn[0], minlength=4) / 20000
+    assert torch.allclose(found, chances, atol=0.015) and found[1] == 0  # three standard deviations: 0.011
+
+
+def test_a_decoder_is_led_by_what_it_says_itself() -> None:
+    """With all of the past its own, the loss is that of a past drawn beforehand; with none, that of the true one."""
+    torch.manual_seed(0)
+    network = TranslationNetwork(MODEL, ["a"], timbres=1).eval()
+    target, latents = 0.3 * torch.randn(2, 1600), torch.randn(2, 4, 10)
+    uniform, everywhere = torch.rand(2, 1600), torch.ones(2, 1600, dtype=torch.bool)
+
+    def loss(**options: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return network.reconstruction("a", latents, target, **options)
+
+    assert torch.equal(loss(own=(uniform, ~everywhere)), loss())
+    with torch.no_grad():
+        past = mu_law.network_input(network.codes(target)).unsqueeze(1)
+        said = draw_codes(network.decoders["a"](past, latents), uniform)
+    led = loss(history=mu_law.decode(said))
+    assert torch.equal(loss(own=(uniform, everywhere)), led) and not torch.equal(led, loss())
 
 
 def same_bits(one: Any, other: Any) -> bool:
