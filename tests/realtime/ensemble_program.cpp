@@ -337,7 +337,7 @@ class SlowVoice final : public Voice {
 };
 
 int late() {
-  constexpr int kBefore = 60, kStalled = 12, kAfter = 120;  // blocks
+  constexpr int kBefore = 60, kStalled = 30, kAfter = 120;  // blocks
   std::atomic<int> chunks{0};
   std::atomic<bool> stalled{false}, done{false};
   Worker worker(false);

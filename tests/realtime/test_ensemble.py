@@ -69,7 +69,7 @@ def test_nobody_hangs_while_sessions_come_and_go(ensemble_program: Path) -> None
 
 @linux
 def test_what_a_stall_made_late_is_given_up_and_the_sound_goes_on_without_a_seam(ensemble_program: Path) -> None:
-    """A voice that takes 0.7 of real time; the encoder stands still for 32 ms, with 5 ms of margin."""
+    """A voice that takes 0.7 of real time; the encoder stands still for 80 ms, with 5 ms of margin."""
     found = run(ensemble_program, "late")
     assert found["misses"] > 0 and found["level_percent"] >= 49
     # What was not generated could no longer be heard. The last two hops may be under way.
