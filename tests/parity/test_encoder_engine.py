@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -13,8 +12,8 @@ from models.encoder import Encoder
 from rtserver import _engine
 from rtserver.model_config import PRESETS, EncoderConfig
 from tests.parity.encoder_configs import KINDS, SMALL
+from tests.parity.encoders import Floats, network, streamed, whole
 
-Floats = npt.NDArray[np.float32]
 ISAS = _engine.available_isas()
 
 CONFIGS = {
@@ -29,11 +28,6 @@ CONFIGS = {
 }
 
 
-def network(config: EncoderConfig) -> Encoder:
-    torch.manual_seed(1)
-    return Encoder(config).eval()
-
-
 def weights_of(encoder: Encoder) -> dict[str, Floats]:
     return {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
 
@@ -46,20 +40,8 @@ def opened(encoder: Encoder, isa: str = "auto", precision: str = "fp32") -> _eng
     return _engine.Encoder(config, weights, isa=isa, precision=precision, calibration=calibration)
 
 
-def streamed(encoder: _engine.Encoder | _engine.EncoderStream, x: Floats, hop_samples: int) -> Floats:
-    stream = encoder.open_stream() if isinstance(encoder, _engine.Encoder) else encoder
-    latents = [stream.step(hop) for hop in x.reshape(-1, hop_samples)]
-    return np.stack([latent for latent in latents if latent is not None] + stream.finish())
-
-
 def noise(config: EncoderConfig, hops: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, hops * config.hop_samples).astype(np.float32)
-
-
-@torch.no_grad()
-def whole(encoder: Encoder, x: Floats) -> Floats:
-    latents: Floats = encoder(torch.from_numpy(x)[None, None])[0].T.numpy()
-    return latents
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 
 from models.encoder import Encoder
 from rtserver import _engine, encoder_graph
 from rtserver.encoder import open_encoder
 from rtserver.errors import UserError
 from rtserver.model_config import PRESETS, ConstantQConfig, EncoderConfig
+from tests.parity.encoders import Floats, network, streamed, whole
 
-Floats = npt.NDArray[np.float32]
 ISAS = _engine.available_isas()
 BANK = ConstantQConfig(lowest_note=57, octaves=2, bins_per_octave=12, periods=16, window_samples=1024)
 SMALL = EncoderConfig(blocks=2, layers=3, channels=16, latent_channels=5, hop_samples=64, front_end=BANK)
@@ -38,21 +36,9 @@ CONFIGS = {
 HOPS = 40
 
 
-def network(config: EncoderConfig) -> Encoder:
-    torch.manual_seed(1)
-    return Encoder(config).eval()
-
-
 def opened(encoder: Encoder, isa: str = "auto", precision: str = "fp32") -> _engine.Encoder:
     weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
     return _engine.Encoder(asdict(encoder.config), weights, isa=isa, precision=precision)
-
-
-def streamed(encoder: _engine.Encoder | _engine.EncoderStream, x: Floats, hop_samples: int) -> Floats:
-    stream = encoder.open_stream() if isinstance(encoder, _engine.Encoder) else encoder
-    latents = [stream.step(hop) for hop in x.reshape(-1, hop_samples)]
-    assert stream.finish() == []
-    return np.stack([latent for latent in latents if latent is not None])
 
 
 def sounds(samples: int) -> dict[str, Floats]:
@@ -70,12 +56,6 @@ def sounds(samples: int) -> dict[str, Floats]:
         "silence": np.zeros(samples, np.float32),
         "far too loud": (1000.0 * rng.standard_normal(samples)).astype(np.float32),
     }
-
-
-@torch.no_grad()
-def whole(encoder: Encoder, x: Floats) -> Floats:
-    latents: Floats = encoder(torch.from_numpy(x)[None, None])[0].T.numpy()
-    return latents
 
 
 @pytest.mark.parametrize("isa", ISAS)
