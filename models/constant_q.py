@@ -1,8 +1,9 @@
 """A constant-Q filter bank in front of the encoder: log magnitudes at pitches a quarter-tone apart, once a hop.
 
-Frequencies are spaced as notes are, so that a melody in another register is the same picture elsewhere, and a network a
-hundredth as costly as one on the waveform can read it. Every filter's window ends with the newest sample: nothing is heard
-later than it must be. High partials tell of an onset within milliseconds, low ones of the pitch as soon as they can.
+Frequencies are spaced as notes are, so that a melody in another register is the same picture elsewhere, and a network
+a hundredth as costly as one on the waveform can read it. Every filter's window ends with the newest sample: nothing is
+heard later than it must be. High partials tell of an onset within milliseconds, low ones of the pitch as soon as they
+can.
 Shapes: B batch, T samples, H hops (T = H * hop_samples), K bins, N samples of the longest window.
 """
 

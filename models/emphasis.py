@@ -1,7 +1,7 @@
 """Pre-emphasis of what a decoder predicts, and its inverse (`ModelConfig.emphasis`).
 
-Music has little energy in its highest octaves, and the noise of sampling codes one by one has as much there as elsewhere.
-A decoder that predicts y[n] = x[n] - a x[n - 1] makes its errors in y, and undoing the filter takes them down where they
+Music has little energy in its highest octaves; the noise of sampling codes one by one has as much there as elsewhere. A
+decoder that predicts y[n] = x[n] - a x[n - 1] makes its errors in y, and undoing the filter takes them down where they
 would be heard (Valin and Skoglund, LPCNet, 2019, section 3.2).
 """
 
