@@ -29,7 +29,7 @@ from rtserver.model_file import Model
 from training.adapt import Adaptation, Recipe, Report, adapt, cross_entropy, segments
 from training.calibrate import decoder_ranges, is_half
 from training.instrument_audio import LEAST_MINUTES, RATE_HZ, Recordings, gather
-from training.network import TranslationNetwork
+from training.network import network_of
 from training.train import Stop
 
 RECIPE = Recipe()
@@ -37,15 +37,6 @@ COMPARED = 24  # segments on which the decoders of the base compete
 HELD_OUT = 48  # segments that say when to stop
 CALIBRATION_S = 2.0
 CALIBRATION_PIECES = 16
-
-
-def network_of(model: Model) -> TranslationNetwork:
-    """The PyTorch network with a pack's weights."""
-    network = TranslationNetwork(model.config, list(model.decoders), timbres=1).eval()
-    network.encoder.load_state_dict({k: torch.from_numpy(v) for k, v in model.encoder.items()})
-    for name, weights in model.decoders.items():
-        network.decoders[name].load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return network
 
 
 def distances(base: Model, audio: np.ndarray, recipe: Recipe) -> dict[str, float]:

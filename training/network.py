@@ -15,6 +15,7 @@ from models.decoder import Decoder
 from models.emphasis import emphasise
 from models.encoder import Encoder
 from rtserver.model_config import ModelConfig
+from rtserver.model_file import Model
 
 NOTE_CLASSES = 128  # MIDI pitches; 0 stands for a rest
 
@@ -107,3 +108,12 @@ class TranslationNetwork(nn.Module):
     def heads(self, latents: Tensor, timbre: Tensor, notes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropies of the domain classifier and of the note probe."""
         return F.cross_entropy(self.classifier(latents).float(), timbre), self.note_loss(latents, notes)
+
+
+def network_of(model: Model) -> TranslationNetwork:
+    """The network with a pack's weights. Classifier and note probe, which packs don't have, are fresh."""
+    network = TranslationNetwork(model.config, list(model.decoders), timbres=1).eval()
+    network.encoder.load_state_dict({k: torch.from_numpy(v) for k, v in model.encoder.items()})
+    for name, weights in model.decoders.items():
+        network.decoders[name].load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    return network

@@ -20,7 +20,7 @@ from rtserver.model_file import Model
 from rtserver.quantise import input_units
 from tests.training.conftest import MODEL
 from training import precisions
-from training.evaluate import held_out_batches
+from training.evaluate.held_out import held_out_batches
 from training.export import part
 from training.network import TranslationNetwork
 from training.settings import Settings

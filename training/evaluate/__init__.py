@@ -4,7 +4,3 @@ held_out.py: losses and pitch. table2.py and its measures: tracks.py (the paper'
 domains.py and frechet.py (does it sound like its target), all on material.py. latents.py: the paper's Fig. 3; seam.py:
 blending. report.py writes it all down, command.py is the command line.
 """
-
-from training.evaluate.held_out import clips, held_out_batches, held_out_losses, network_of, pitch_of_translations
-
-__all__ = ["clips", "held_out_batches", "held_out_losses", "network_of", "pitch_of_translations"]

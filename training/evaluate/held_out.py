@@ -17,27 +17,23 @@ from rich.console import Console
 from rich.progress import track as progress_track
 
 from rtserver import pipeline, pitch
+from rtserver.model_config import ModelConfig
 from rtserver.model_file import Model
 from training.corpus.catalogue import DATA
 from training.dataset import Batch, Corpus
 from training.evaluate.material import level
 from training.evaluate.playing import Player
-from training.network import TranslationNetwork
+from training.network import TranslationNetwork, network_of
 from training.settings import Settings
 
 RATE_HZ = 16000
 LOG = Console(stderr=True)  # standard output is for the figures
 
 
-def network_of(model: Model, untrained: bool = False) -> TranslationNetwork:
-    """The PyTorch network with a pack's weights, or with fresh ones."""
+def untrained(config: ModelConfig, decoders: list[str]) -> TranslationNetwork:
+    """The same fresh weights every time: what training is compared with."""
     torch.manual_seed(0)
-    network = TranslationNetwork(model.config, list(model.decoders), timbres=1).eval()
-    if not untrained:
-        network.encoder.load_state_dict({k: torch.from_numpy(v) for k, v in model.encoder.items()})
-        for name, weights in model.decoders.items():
-            network.decoders[name].load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return network
+    return TranslationNetwork(config, decoders, timbres=1).eval()
 
 
 def held_out_batches(settings: Settings, decoder: str, split: str, batches: int) -> Iterator[tuple[Batch, Batch]]:
@@ -62,7 +58,7 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
     frequencies of codes in the training split.
     """
     train = settings.train
-    trained, fresh = network_of(model), network_of(model, untrained=True)
+    trained, fresh = network_of(model), untrained(model.config, list(model.decoders))
     frequencies = _code_frequencies(trained, Corpus(settings.corpus.folder, "train", [decoder]), decoder)
     sums: dict[str, list[float]] = {}
     for own, other in held_out_batches(settings, decoder, split, batches):
