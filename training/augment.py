@@ -11,7 +11,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.signal import lfilter
+from scipy.signal import iirpeak, lfilter
 from torch import Tensor
 
 RATE_HZ = 16000
@@ -142,15 +142,37 @@ def add_background(audio: np.ndarray, rng: np.random.Generator, loudest: float) 
     return clean + np.float32(level) * noise.astype(np.float32)
 
 
+def _stretch_of_the_past(samples: int, rng: np.random.Generator, rate_hz: int) -> tuple[int, int]:
+    """Start and length of 30 to 300 ms somewhere."""
+    length = min(samples, int(rng.uniform(0.03, 0.3) * rate_hz))
+    return int(rng.integers(samples - length + 1)), length
+
+
 def fade_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
     """Make a stretch of 30 to 300 ms quieter by 6 to 40 dB, or silent; float32 [samples] in and out.
 
     For the past that a decoder is taught with: it then learns to start a note again from its latent alone. Without it
     a decoder that runs free follows its own past into silence.
     """
-    length = min(len(audio), int(rng.uniform(0.03, 0.3) * rate_hz))
-    start = int(rng.integers(len(audio) - length + 1))
+    start, length = _stretch_of_the_past(len(audio), rng, rate_hz)
     gain = 0.0 if rng.random() < 0.3 else 10.0 ** (rng.uniform(-40.0, -6.0) / 20.0)
     out = audio.copy()
     out[start : start + length] *= np.float32(gain)
+    return out
+
+
+def ring_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """Let a stretch of 30 to 300 ms ring, 6 to 24 dB louder about a frequency of 500 to 7,000 Hz; float32 [samples] in
+    and out, within [-1, 1].
+
+    For the past that a decoder is taught with, as `fade_somewhere`: it learns to find back to the sound of its
+    instrument from a past in which one of its partials has grown.
+    """
+    start, length = _stretch_of_the_past(len(audio), rng, rate_hz)
+    frequency, sharpness = 500.0 * 14.0 ** rng.random(), 2.0 * 15.0 ** rng.random()
+    gain = 10.0 ** (rng.uniform(6.0, 24.0) / 20.0)
+    out = audio.astype(np.float32)
+    stretch = out[start : start + length]
+    resonance = lfilter(*iirpeak(frequency, sharpness, fs=rate_hz), stretch)
+    out[start : start + length] = np.clip(stretch + (gain - 1.0) * resonance, -1.0, 1.0)
     return out

@@ -23,6 +23,7 @@ from training.augment import (
     SHORTEST_S,
     add_background,
     fade_somewhere,
+    ring_somewhere,
     shift_pitch_in_stretches,
 )
 from training.dataset import Corpus
@@ -78,10 +79,13 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
         source.append(add_background(batch.source[0], rng, s.source_noise))
         shifts.append(draw_shift(rng, context + samples, s.pitch_shift_probability))
         target.append(clean)
-        history.append(fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean)
+        past = fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean
+        if s.history_ringing_probability and rng.random() < s.history_ringing_probability:
+            past = ring_somewhere(past, rng)
+        history.append(past)
         timbre.append(batch.timbre[0])
         notes.append(batch.notes[0])
-        level[i] = rng.uniform(0.0, s.history_noise) if s.history_noise else 0.0
+        level[i] = draw_level(rng, s.history_noise_least, s.history_noise)
         seed[i] = rng.integers(2**62)
         kept[i] = rng.random() >= s.latent_dropout
     for i in range(s.listen_batch):
@@ -104,6 +108,13 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
         seed,
         kept,
     )
+
+
+def draw_level(rng: np.random.Generator, least: float, most: float) -> float:
+    """A level between the two: each ratio as likely, or each difference if the least is 0. 0 if both are."""
+    if most == 0.0:
+        return 0.0
+    return least * (most / least) ** rng.random() if least > 0.0 else most * rng.random()
 
 
 def draw_shift(rng: np.random.Generator, samples: int, probability: float) -> np.ndarray:

@@ -64,6 +64,8 @@ def departures(settings: Settings) -> list[str]:
         "noise on the teacher-forced past (history_noise)": train.history_noise > 0,
         "stretches of the teacher-forced past made quieter (history_fade_probability)": train.history_fade_probability
         > 0,
+        "stretches of the teacher-forced past ring (history_ringing_probability)": train.history_ringing_probability
+        > 0,
         "part of the teacher-forced past drawn by the decoder itself (own_history)": train.own_history > 0,
         "background noise under what the encoder hears (source_noise)": train.source_noise > 0,
         "encoder behind a constant-Q filter bank (model.encoder.front_end)": model.encoder.front_end is not None,

@@ -178,6 +178,7 @@ class Trainer:
                 s.warmup_samples,
                 history,
                 own_history(batch, s.own_history, self.device),
+                s.own_history_passes,
             ).mean()
             loss = loss + reconstruction
         self.optimizer.zero_grad(set_to_none=True)

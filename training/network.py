@@ -76,6 +76,7 @@ class TranslationNetwork(nn.Module):
         warmup_samples: int = 0,
         history: Tensor | None = None,
         own: tuple[Tensor, Tensor] | None = None,
+        own_passes: int = 1,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
@@ -86,14 +87,19 @@ class TranslationNetwork(nn.Module):
         own: uniform numbers in [0, 1), [B, T], and which codes of the past, bool [B, T], are replaced by those that the
         decoder itself draws with them, led by the rest: scheduled sampling in one pass (Mihaylova and Martins 2019,
         section 3). Noise of its own kind, of which it then learns not to make more.
+        own_passes: how often, each time led by what it drew the time before. With ever more passes and every code
+        replaced, what it draws becomes what it says when it runs free.
         """
         codes = self.codes(target)
         past_codes = codes if history is None else self.codes(history)
         past = mu_law.network_input(past_codes) + history_noise
         if own is not None:
-            with torch.no_grad():
-                said = draw_codes(self.decoders[domain](past.unsqueeze(1), latents), own[0])
-            past = torch.where(own[1], mu_law.network_input(said), past)
+            led = past
+            for _ in range(own_passes):
+                with torch.no_grad():
+                    said = draw_codes(self.decoders[domain](led.unsqueeze(1), latents), own[0])
+                led = torch.where(own[1], mu_law.network_input(said), past)
+            past = led
         logits = self.decoders[domain](past.unsqueeze(1), latents)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 

@@ -41,9 +41,12 @@ class TrainSettings:
     note_weight: float = 0.0
     pitch_shift_probability: float = 0.5
     source_noise: float = 0.0  # standard deviation of the loudest background that the encoder hears, of full scale
-    history_noise: float = 0.0
+    history_noise: float = 0.0  # standard deviation of the loudest noise on the past, as the network sees it
+    history_noise_least: float = 0.0  # of the faintest: then every ratio is as likely; with 0, every level
     history_fade_probability: float = 0.0
+    history_ringing_probability: float = 0.0
     own_history: float = 0.0  # greatest share of the past, a segment, that the decoder says itself (see network.py)
+    own_history_passes: int = 1  # from pass to pass it is led by more of what it said
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -61,19 +64,23 @@ class TrainSettings:
         for name in (*positive, "checkpoint_minutes", "example_steps", "classifier_learning_rate"):
             self._require(name, getattr(self, name) > 0, "more than 0")
         shares = ("timbre_probability", "pitch_shift_probability", "history_fade_probability", "latent_dropout")
-        shares += ("own_history",)
+        shares += ("history_ringing_probability", "own_history")
         for name in shares:
             self._require(name, 0.0 <= getattr(self, name) <= 1.0, "between 0 and 1")
+        self._require("own_history_passes", self.own_history_passes >= 1, "1 or more")
         for name in ("confusion_weight", "confusion_from_step", "confusion_warmup_steps", "note_weight", "workers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in (
             "source_noise",
             "history_noise",
+            "history_noise_least",
             "warmup_samples",
             "listen_batch",
             "learning_rate_warmup_steps",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        quietest, loudest = self.history_noise_least, self.history_noise
+        self._require("history_noise_least", quietest <= loudest, f"history_noise ({loudest}) at most")
         self._require("average_decay", 0.0 <= self.average_decay < 1.0, "at least 0 and less than 1")
         self._require("encoder", self.encoder in ("train", "frozen"), '"train" or "frozen"')
         self._require("domains", bool(self.domains), "at least one decoder")

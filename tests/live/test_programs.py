@@ -21,6 +21,7 @@ import pytest
 from rtserver import model_file
 from tests.hosts.jack import Jack
 from tests.live.chance import of_as_many
+from tests.live.packs import of_shipped
 from tests.live.performer import Performer
 from tests.server.harness import eventually, free_port
 
@@ -54,15 +55,11 @@ def jack(tmp_path: Path) -> Iterator[Jack]:
 
 def packs(folder: Path) -> list[str]:
     """Three instruments, each alone in a pack: two of the shipped one, and the first again."""
-    shipped = model_file.load("piano.pt")
+    decoders = list(model_file.load("piano.pt").decoders)
     paths = []
-    for number, decoder in enumerate([*shipped.decoders, *shipped.decoders][:3]):
+    for number, decoder in enumerate([*decoders, *decoders][:3]):
         paths.append(str(folder / f"{decoder}{number}.pt"))
-        known = dict(shipped.calibration)
-        if isinstance(known.get("decoders"), dict):
-            known["decoders"] = {decoder: known["decoders"][decoder]}
-        only = {decoder: shipped.decoders[decoder]}
-        model_file.save(Path(paths[-1]), shipped.config, shipped.encoder, only, shipped.card, calibration=known)
+        of_shipped(Path(paths[-1]), {decoder: decoder})
     return paths
 
 

@@ -31,6 +31,7 @@ from rtserver.bench.stream_report import Miss, attribute
 from rtserver.client import Bridge
 from rtserver.demo.clip import melody
 from tests.live.chance import of_as_many
+from tests.live.packs import of_shipped
 from tests.server.harness import ServerProcess
 
 RATE, BLOCK = 48000, 128
@@ -45,15 +46,9 @@ pytestmark = pytest.mark.skipif(not os.environ.get("RTSERVER_STAGE"), reason="ta
 
 
 def six(path: Path) -> list[str]:
-    pack = model_file.load("piano.pt")
-    copies = [(f"{name}{n}", name) for n in range(3) for name in pack.decoders][:6]
-    decoders = {copy: pack.decoders[name] for copy, name in copies}
-    calibration = dict(pack.calibration)
-    for key in ("decoders",):
-        if isinstance(calibration.get(key), dict):
-            calibration[key] = {copy: calibration[key][name] for copy, name in copies if name in calibration[key]}
-    model_file.save(path, pack.config, pack.encoder, decoders, pack.card, calibration=calibration)
-    return list(decoders)
+    copies = [(f"{name}{n}", name) for n in range(3) for name in model_file.load("piano.pt").decoders][:6]
+    of_shipped(path, dict(copies))
+    return [name for name, _ in copies]
 
 
 @dataclass

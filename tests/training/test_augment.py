@@ -12,6 +12,7 @@ import torch
 
 from training.augment import (
     fade_somewhere,
+    ring_somewhere,
     shift_pitch,
     shift_pitch_in_stretches,
     shift_pitch_somewhere,
@@ -128,3 +129,24 @@ def test_fade_makes_one_stretch_quieter() -> None:
         faded = np.flatnonzero(fade_somewhere(audio, rng) < 1.0)
         assert 0.03 * 16000 <= len(faded) <= 0.3 * 16000
         assert faded[-1] - faded[0] + 1 == len(faded)
+
+
+def test_ringing_makes_one_stretch_louder_about_one_frequency() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        audio = (0.01 * rng.standard_normal(16000)).astype(np.float32)
+        ringing = ring_somewhere(audio, rng)
+        assert ringing.dtype == np.float32 and np.abs(ringing).max() <= 1.0
+        changed = np.flatnonzero(ringing != audio)
+        assert 0.02 * 16000 <= len(changed) <= 0.3 * 16000
+        where = slice(changed[0], changed[-1] + 1)
+        added = np.abs(np.fft.rfft((ringing - audio)[where])) ** 2
+        peak = int(np.argmax(added)) * 16000 / (changed[-1] + 1 - changed[0])
+        assert 400 < peak < 7600
+        assert np.sum(ringing[where] ** 2) > 1.1 * np.sum(audio[where] ** 2)
+
+
+def test_ringing_stays_within_full_scale() -> None:
+    rng = np.random.default_rng(6)
+    loud = np.sign(np.sin(np.arange(16000) * 0.4)).astype(np.float32)
+    assert max(np.abs(ring_somewhere(loud, rng)).max() for _ in range(20)) == 1.0

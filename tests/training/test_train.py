@@ -30,7 +30,15 @@ def test_loss_falls(tiny: Settings) -> None:
 def test_training_resumes_bit_for_bit(tiny: Settings, tmp_path: Path) -> None:
     """Twelve steps straight are six, a checkpoint and six more: weights, averages, moments and every loss."""
     settings = with_train(
-        tiny, domains={"a": 0.6, "b": 0.4}, steps=12, history_noise=0.02, history_fade_probability=0.5, own_history=0.5
+        tiny,
+        domains={"a": 0.6, "b": 0.4},
+        steps=12,
+        history_noise=0.02,
+        history_noise_least=0.001,
+        history_fade_probability=0.5,
+        history_ringing_probability=0.5,
+        own_history=0.5,
+        own_history_passes=2,
     )
     straight = train.Trainer(settings)
     expected = [straight.train_step() for _ in range(12)]
