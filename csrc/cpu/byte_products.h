@@ -1,9 +1,9 @@
 // Products of int8 matrices with the inputs of several slots, over vectors of one instruction set. For translation
-// units that have included their `Int8` (see kernels_int8.h); in an unnamed namespace, like everything compiled for one
+// units that have included their `Int8` (see kernels_integer.h); in an unnamed namespace, like everything compiled for one
 // set.
 #pragma once
 
-#include "cpu/kernels_int8.h"
+#include "cpu/kernels_integer.h"
 #include "cpu/vector_math.h"
 
 namespace rtengine {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "cpu/float_mode.h"
-#include "cpu/network_int8.h"
+#include "cpu/network_integer.h"
 #include "cpu/network_scalar.h"
 #include "cpu/network_vector.h"
 #include "cpu/philox.h"
@@ -41,16 +41,16 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
     : config_(config), precision_(precision), isa_(choose_isa(isa)) {
   check_precision(precision);
   const bool four_bits = precision == "int4", integer = four_bits || precision == "int8";
-  isa_ = integer ? int8_isa(isa_) : float_isa(isa_);
+  isa_ = integer ? integer_isa(isa_) : float_isa(isa_);
   if (four_bits && !codes) throw std::invalid_argument("precision int4: expected the codes of its weights, found none");
   auto checked = std::make_shared<DecoderWeights>(DecoderWeights::from_tensors(config, tensors));
   if (integer) {
     auto quantized = std::make_shared<const QuantizedDecoder>(std::move(*checked), ranges, four_bits ? codes : nullptr);
     bytes_per_sample_ = quantized->bytes_per_sample();
     if (isa_ == Isa::kScalar)
-      open_network_ = [quantized] { return make_scalar_int8_network(quantized); };
+      open_network_ = [quantized] { return make_scalar_integer_network(quantized); };
     else
-      open_network_ = [packed = pack_int8(*quantized, isa_)] { return make_int8_network(packed); };
+      open_network_ = [packed = pack_integers(*quantized, isa_)] { return make_integer_network(packed); };
     return;
   }
   if (precision == "bf16") checked->round_to_bf16();

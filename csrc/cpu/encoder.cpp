@@ -60,7 +60,7 @@ Encoder::Encoder(const EncoderConfig& config, const TensorViews& tensors, const 
     isa_ = float_isa(isa_);
     open_network_ = [packed = pack_hop_encoder(*weights, isa_)] { return make_hop_encoder(packed); };
   } else if (precision == "int8") {
-    isa_ = int8_isa(isa_);
+    isa_ = integer_isa(isa_);
     auto quantized = std::make_shared<const std::vector<QuantizedEncoderLayer>>(quantize(*weights, *ranges));
     if (isa_ == Isa::kScalar)
       open_network_ = [weights, quantized] { return make_scalar_encoder(weights, quantized); };

@@ -1,5 +1,5 @@
 // Integer products of AVX2, and of AVX-VNNI where RTENGINE_AVXVNNI is defined: 8 sums a vector. For translation units
-// of these instruction sets alone; the contract of `Int8` is in kernels_int8.h.
+// of these instruction sets alone; the contract of `Int8` is in kernels_integer.h.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Integer products of AVX-512 VNNI: 16 sums a vector. For translation units of this instruction set alone; the contract
-// of `Int8` is in kernels_int8.h.
+// of `Int8` is in kernels_integer.h.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Integer products of NEON, and of its dot products (ARMv8.2) where RTENGINE_NEONDOT is defined: 4 sums a vector. For
-// translation units of these instruction sets alone; the contract of `Int8` is in kernels_int8.h.
+// translation units of these instruction sets alone; the contract of `Int8` is in kernels_integer.h.
 #pragma once
 
 #include <cstdint>

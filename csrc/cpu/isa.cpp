@@ -136,6 +136,6 @@ Isa float_isa(Isa isa) noexcept {
   return isa;
 }
 
-Isa int8_isa(Isa isa) noexcept { return isa == Isa::kAvx512 ? Isa::kAvx2 : isa; }
+Isa integer_isa(Isa isa) noexcept { return isa == Isa::kAvx512 ? Isa::kAvx2 : isa; }
 
 }  // namespace rtengine

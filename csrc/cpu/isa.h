@@ -19,6 +19,6 @@ Isa choose_isa(const std::string& name);
 
 // The set whose kernels a processor with `isa` runs: integer and float kernels exist for some sets only.
 Isa float_isa(Isa isa) noexcept;
-Isa int8_isa(Isa isa) noexcept;
+Isa integer_isa(Isa isa) noexcept;
 
 }  // namespace rtengine

@@ -4,10 +4,10 @@
 //
 #include "cpu/weights_nibbles.h"
 //
-#include "cpu/kernels_int8_vector.h"
+#include "cpu/kernels_integer_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kAvx512VnniInt4Kernels{
+extern const IntegerKernels kAvx512VnniInt4Kernels{
     Int8::kOffset, Weights::kInputOffset, Int8::kTileUnits, Int8::kInverts, begin_hop, step, sample, most_probable};
 }
 #endif

@@ -4,10 +4,10 @@
 //
 #include "cpu/weights_bytes.h"
 //
-#include "cpu/kernels_int8_vector.h"
+#include "cpu/kernels_integer_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kAvx512VnniInt8Kernels{
+extern const IntegerKernels kAvx512VnniInt8Kernels{
     Int8::kOffset, Weights::kInputOffset, Int8::kTileUnits, Int8::kInverts, begin_hop, step, sample, most_probable};
 }
 #endif

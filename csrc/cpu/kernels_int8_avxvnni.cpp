@@ -8,10 +8,10 @@
 //
 #include "cpu/weights_bytes.h"
 //
-#include "cpu/kernels_int8_vector.h"
+#include "cpu/kernels_integer_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kAvxVnniInt8Kernels{
+extern const IntegerKernels kAvxVnniInt8Kernels{
     Int8::kOffset, Weights::kInputOffset, Int8::kTileUnits, Int8::kInverts, begin_hop, step, sample, most_probable};
 }
 #endif

@@ -5,10 +5,10 @@
 //
 #include "cpu/weights_bytes.h"
 //
-#include "cpu/kernels_int8_vector.h"
+#include "cpu/kernels_integer_vector.h"
 
 namespace rtengine {
-extern const Int8Kernels kNeonDotInt8Kernels{
+extern const IntegerKernels kNeonDotInt8Kernels{
     Int8::kOffset, Weights::kInputOffset, Int8::kTileUnits, Int8::kInverts, begin_hop, step, sample, most_probable};
 }
 #endif

@@ -1,8 +1,8 @@
 // What one layer does for one slot around its products: their inputs, and what becomes of their sums. For translation
-// units that have included their `Simd`, `Int8` and `Weights` (see kernels_int8.h).
+// units that have included their `Simd`, `Int8` and `Weights` (see kernels_integer.h).
 #pragma once
 
-#include "cpu/kernels_int8.h"
+#include "cpu/kernels_integer.h"
 #include "cpu/vector_math.h"
 
 namespace rtengine {
@@ -29,7 +29,7 @@ struct InputPlace {
   static constexpr bool kShared = Weights::kInputOffset == Int8::kOffset;
 
   InputPlace() = default;
-  RTENGINE_INLINE InputPlace(const Int8Decoder& d, int layer, const Int8Slot& m)
+  RTENGINE_INLINE InputPlace(const IntegerDecoder& d, int layer, const IntegerSlot& m)
       : current(m.current), sum(m.sums + kInputSum) {
     const std::size_t place = m.position & static_cast<unsigned>(d.layers[layer].dilation - 1);
     history = m.histories + d.layers[layer].history + place * static_cast<unsigned>(d.r);
@@ -46,7 +46,7 @@ struct InputPlace {
   std::int32_t* sum = nullptr;
 };
 
-RTENGINE_INLINE LayerInput gated_input(const Int8Decoder& d, const Int8Slot& m, int layer) {
+RTENGINE_INLINE LayerInput gated_input(const IntegerDecoder& d, const IntegerSlot& m, int layer) {
   return {m.z + (layer & 1) * d.r, m.sums + (layer & 1)};
 }
 
@@ -54,9 +54,9 @@ RTENGINE_INLINE LayerInput gated_input(const Int8Decoder& d, const Int8Slot& m, 
 class LayerStep {
  public:
   LayerStep() = default;
-  RTENGINE_INLINE LayerStep(const Int8Decoder& d, int i, const Int8Slot& m)
+  RTENGINE_INLINE LayerStep(const IntegerDecoder& d, int i, const IntegerSlot& m)
       : x(InputPlace(d, i, m).input()), z(gated_input(d, m, i)), z_before(gated_input(d, m, i - 1)) {
-    const Int8Layer& layer = d.layers[i];
+    const IntegerLayer& layer = d.layers[i];
     channels_ = d.r;
     scale_ = layer.scale;
     now_scale_ = layer.now_scale;

@@ -1,5 +1,5 @@
 // The past taps of the dilated convolutions, a part at each sample. For translation units that have included their
-// `Int8` (see kernels_int8.h).
+// `Int8` (see kernels_integer.h).
 #pragma once
 
 #include "cpu/byte_products.h"
@@ -11,7 +11,7 @@ namespace {
 // computed for the `ahead` samples that follow: their inputs are all in the ring, the newest being at most the one that
 // has just been taken. The turns are spread, so that every sample has the same work.
 struct PastPart {
-  PastPart(const Int8Decoder& d, const Int8Layer& layer, const Int8Slot& m)
+  PastPart(const IntegerDecoder& d, const IntegerLayer& layer, const IntegerSlot& m)
       : r(d.r),
         samples(layer.ahead),
         samples_log2(layer.ahead_log2),

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "cpu/kernels_int8.h"
+#include "cpu/kernels_integer.h"
 
 namespace rtengine {
 namespace {

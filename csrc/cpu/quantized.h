@@ -1,4 +1,4 @@
-// The weights of one decoder in int8, row-major, before any packing; see kernels_int8.h for the numbers.
+// The weights of one decoder in int8, row-major, before any packing; see kernels_integer.h for the numbers.
 // R residual channels, S skip channels, L latent channels.
 #pragma once
 

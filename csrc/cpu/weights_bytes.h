@@ -1,4 +1,4 @@
-// The `Weights` of precision int8: the matrices of the layers in bytes. See kernels_int8.h.
+// The `Weights` of precision int8: the matrices of the layers in bytes. See kernels_integer.h.
 #pragma once
 
 #include "cpu/byte_products.h"

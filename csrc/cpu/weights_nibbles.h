@@ -1,7 +1,7 @@
 // The `Weights` of precision int4: the matrices of the layers in half bytes, for half of the memory traffic. A code,
 // from -8 to 7, is stored plus 8; the rows of two neighbouring units share their bytes, the first in the upper halves.
 // So one input serves both, and what the offset of 8 adds to every sum, 8 times the sum of the input, is taken off at
-// the end. See kernels_int8.h.
+// the end. See kernels_integer.h.
 //
 // The trait `Int8` has for them: PairSums, two vectors of sums, cleared by construction, folded every kFoldColumns
 // columns at most (where the sums of so many still fit into 16 bits); its split(bytes), the two halves of each byte in

@@ -1,5 +1,5 @@
 // Drawing a class from 256 logits that lie in a warp, eight neighbouring ones a lane. The order of all additions is
-// that of csrc/cpu/network_int8_scalar.cpp: equal logits give equal codes there and here.
+// that of csrc/cpu/network_integer_scalar.cpp: equal logits give equal codes there and here.
 #pragma once
 
 #include "cuda/lanes.h"

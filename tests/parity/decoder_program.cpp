@@ -227,7 +227,7 @@ void run(const std::string& path) {
   for (const std::string precision : rtengine::kPrecisions) {
     std::vector<float> scalar;
     for (const Isa isa : rtengine::available_isas()) {
-      if ((precision.rfind("int", 0) == 0 ? int8_isa(isa) : float_isa(isa)) != isa)
+      if ((precision.rfind("int", 0) == 0 ? integer_isa(isa) : float_isa(isa)) != isa)
         continue;  // the same kernels as another
       const char* forced = std::getenv("RTSERVER_ISA");
       if (forced && isa_name(isa) != std::string(forced)) continue;

@@ -1,4 +1,4 @@
-#include "cpu/network_int8.h"
+#include "cpu/network_integer.h"
 
 #include <algorithm>
 #include <bit>
@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "cpu/arena.h"
-#include "cpu/kernels_int8.h"
+#include "cpu/kernels_integer.h"
 
 namespace rtengine {
 namespace {
 
-const Int8Kernels& kernels_of(Isa isa, bool four_bits) {
+const IntegerKernels& kernels_of(Isa isa, bool four_bits) {
 #if defined(__x86_64__) || defined(_M_X64)
   if (isa == Isa::kAvx512Vnni) return four_bits ? kAvx512VnniInt4Kernels : kAvx512VnniInt8Kernels;
   if (isa == Isa::kAvxVnni) return four_bits ? kAvxVnniInt4Kernels : kAvxVnniInt8Kernels;
@@ -34,9 +34,9 @@ struct Row {
 
 }  // namespace
 
-class PackedInt8 {
+class PackedIntegers {
  public:
-  PackedInt8(const QuantizedDecoder& weights, Isa isa)
+  PackedIntegers(const QuantizedDecoder& weights, Isa isa)
       : kernels(kernels_of(isa, weights.four_bits)), four_bits_(weights.four_bits) {
     const DecoderConfig& config = weights.weights.config;
     r_ = config.residual_channels;
@@ -51,11 +51,11 @@ class PackedInt8 {
     constexpr std::size_t kSlack = 8192;  // bytes that a processor may prefetch beyond
     arena_.build([&] { lay_out(weights); }, kSlack);
   }
-  PackedInt8(const PackedInt8&) = delete;
-  PackedInt8& operator=(const PackedInt8&) = delete;
+  PackedIntegers(const PackedIntegers&) = delete;
+  PackedIntegers& operator=(const PackedIntegers&) = delete;
 
-  const Int8Kernels& kernels;
-  Int8Decoder decoder;
+  const IntegerKernels& kernels;
+  IntegerDecoder decoder;
   std::size_t history_bytes = 0, past_sums = 0;  // of one slot
 
  private:
@@ -80,7 +80,7 @@ class PackedInt8 {
     history_bytes = past_sums = 0;
     for (int i = 0; i <= last; ++i) {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
-      Int8Layer& to = layers_[static_cast<std::size_t>(i)];
+      IntegerLayer& to = layers_[static_cast<std::size_t>(i)];
       to.dilation = from.dilation;
       to.ahead = std::min(from.dilation, kAheadSamples);
       to.ahead_log2 = std::countr_zero(static_cast<unsigned>(to.ahead));
@@ -125,7 +125,7 @@ class PackedInt8 {
 
     for (int i = 0; i <= last; ++i) {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
-      Int8Layer& to = layers_[static_cast<std::size_t>(i)];
+      IntegerLayer& to = layers_[static_cast<std::size_t>(i)];
       to.past = matrix(2 * r, r, 1, [&](int row) { return gated(from.past, row); });
       to.past_base = vector<std::int32_t>(2 * r, 2 * r, [&](int j) {
         const Row row = gated(from.past, j);
@@ -134,7 +134,7 @@ class PackedInt8 {
     }
     for (int i = 0; i <= last; ++i) {
       const QuantizedLayer& from = q.layers[static_cast<std::size_t>(i)];
-      Int8Layer& to = layers_[static_cast<std::size_t>(i)];
+      IntegerLayer& to = layers_[static_cast<std::size_t>(i)];
       to.base = vector<std::int32_t>(2 * r, 2 * r,
                                      [&](int row) { return -kernels.input_offset * sum(gated(from.now, row)); });
       to.bias = vector<float>(2 * r, 2 * r, [&](int j) {
@@ -153,7 +153,7 @@ class PackedInt8 {
     });
   }
 
-  void output(const QuantizedMatrix& from, int rows, Int8Output* to) {
+  void output(const QuantizedMatrix& from, int rows, IntegerOutput* to) {
     const auto row = [&](int i) { return Row{i < from.rows ? &from : nullptr, i}; };
     to->weights = matrix(rows, decoder.s, kernels.tile_units, row);
     to->scale = vector<float>(rows, rows, [&](int i) { return scale(row(i)); });
@@ -242,16 +242,16 @@ class PackedInt8 {
 
   bool four_bits_;
   int r_ = 0, s_ = 0;  // without padding
-  std::vector<Int8Layer> layers_;
+  std::vector<IntegerLayer> layers_;
   Arena arena_;
 };
 
 namespace {
 
-class Int8Network final : public Network {
+class IntegerNetwork final : public Network {
  public:
-  explicit Int8Network(std::shared_ptr<const PackedInt8> weights) : weights_(std::move(weights)) {
-    const Int8Decoder& d = weights_->decoder;
+  explicit IntegerNetwork(std::shared_ptr<const PackedIntegers> weights) : weights_(std::move(weights)) {
+    const IntegerDecoder& d = weights_->decoder;
     const std::size_t r = static_cast<std::size_t>(d.r), s = static_cast<std::size_t>(d.s);
     arena_.build([&] {
       slot_.x = arena_.place<float>(r);
@@ -286,14 +286,14 @@ class Int8Network final : public Network {
   }
 
   const float* step(float older, float newer) noexcept override {
-    Int8Slot* slot = &slot_;
+    IntegerSlot* slot = &slot_;
     weights_->kernels.step(weights_->decoder, &slot, 1, &older, &newer);
     return slot_.logits;
   }
 
   void step_together(Network* const* networks, int count, const float* older, const float* newer) noexcept override {
-    Int8Slot* slots[kMostSlots];
-    for (int i = 0; i < count; ++i) slots[i] = &static_cast<Int8Network*>(networks[i])->slot_;
+    IntegerSlot* slots[kMostSlots];
+    for (int i = 0; i < count; ++i) slots[i] = &static_cast<IntegerNetwork*>(networks[i])->slot_;
     weights_->kernels.step(weights_->decoder, slots, count, older, newer);
   }
 
@@ -306,20 +306,20 @@ class Int8Network final : public Network {
   int most_probable() noexcept override { return weights_->kernels.most_probable(slot_); }
 
  private:
-  std::shared_ptr<const PackedInt8> weights_;
-  Int8Slot slot_;
+  std::shared_ptr<const PackedIntegers> weights_;
+  IntegerSlot slot_;
   float* latent_ = nullptr;
   Arena arena_;
 };
 
 }  // namespace
 
-std::shared_ptr<const PackedInt8> pack_int8(const QuantizedDecoder& weights, Isa isa) {
-  return std::make_shared<const PackedInt8>(weights, isa);
+std::shared_ptr<const PackedIntegers> pack_integers(const QuantizedDecoder& weights, Isa isa) {
+  return std::make_shared<const PackedIntegers>(weights, isa);
 }
 
-std::unique_ptr<Network> make_int8_network(std::shared_ptr<const PackedInt8> weights) {
-  return std::make_unique<Int8Network>(std::move(weights));
+std::unique_ptr<Network> make_integer_network(std::shared_ptr<const PackedIntegers> weights) {
+  return std::make_unique<IntegerNetwork>(std::move(weights));
 }
 
 }  // namespace rtengine

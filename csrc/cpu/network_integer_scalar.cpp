@@ -1,4 +1,4 @@
-// The int8 decoder in plain loops, to be read beside kernels_int8.h. Its integers are those of every kernel, and its
+// The int8 decoder in plain loops, to be read beside kernels_integer.h. Its integers are those of every kernel, and its
 // float32 operations stand in the same order, so that the logits are equal bit for bit.
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "cpu/decoder_config.h"
-#include "cpu/kernels_int8.h"
-#include "cpu/network_int8.h"
+#include "cpu/kernels_integer.h"
+#include "cpu/network_integer.h"
 
 namespace rtengine {
 namespace {
@@ -48,9 +48,9 @@ std::int32_t dot(const QuantizedMatrix& m, int row, const std::int32_t* x) {
   return sum;
 }
 
-class ScalarInt8Network final : public Network {
+class ScalarIntegerNetwork final : public Network {
  public:
-  explicit ScalarInt8Network(std::shared_ptr<const QuantizedDecoder> weights)
+  explicit ScalarIntegerNetwork(std::shared_ptr<const QuantizedDecoder> weights)
       : q_(std::move(weights)),
         r_(q_->weights.config.residual_channels),
         s_(q_->weights.config.skip_channels),
@@ -183,8 +183,8 @@ class ScalarInt8Network final : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_scalar_int8_network(std::shared_ptr<const QuantizedDecoder> weights) {
-  return std::make_unique<ScalarInt8Network>(std::move(weights));
+std::unique_ptr<Network> make_scalar_integer_network(std::shared_ptr<const QuantizedDecoder> weights) {
+  return std::make_unique<ScalarIntegerNetwork>(std::move(weights));
 }
 
 }  // namespace rtengine

@@ -1,4 +1,4 @@
-// The int8 decoder's loops over vectors of one instruction set; see kernels_int8.h for the numbers. Included by one
+// The int8 decoder's loops over vectors of one instruction set; see kernels_integer.h for the numbers. Included by one
 // translation unit a set after its `Simd`, its `Int8` and its `Weights` (weights_bytes.h or weights_nibbles.h).
 // Everything is in an unnamed namespace, like kernels_vector.h.
 //
@@ -71,7 +71,7 @@ RTENGINE_INLINE void tile_beside_past(const std::int8_t* tile, LayerInput input,
 }
 
 // Conditioning as a start of the integer sums: `columns` of latent [L, 16 units] with bias, rounded.
-void begin_hop(const Int8Decoder& d, Int8Slot& m) noexcept {
+void begin_hop(const IntegerDecoder& d, IntegerSlot& m) noexcept {
   const auto conditioned = [&](const float* columns, const float* bias, int rows, int v) RTENGINE_LAMBDA {
     Float sum = Simd::load(bias + v * kWidth);
     for (int j = 0; j < d.l; ++j)
@@ -79,7 +79,7 @@ void begin_hop(const Int8Decoder& d, Int8Slot& m) noexcept {
     return sum;
   };
   for (int i = 0; i < d.layer_count; ++i) {
-    const Int8Layer& layer = d.layers[i];
+    const IntegerLayer& layer = d.layers[i];
     for (int v = 0; v < 2 * d.r / kWidth; ++v) {
       constexpr float kLimit = 536870912.0f;  // 2^29: saturates every gate, and leaves room for the rest of the sum
       const Int sum = Int8::round(clamp(conditioned(layer.latent, layer.bias, 2 * d.r, v), kLimit));
@@ -107,13 +107,13 @@ RTENGINE_INLINE float most_of(Float x) {
 
 // The two products at the end: weights of int8, an input [S] that is not negative in 16 bits of its own scale.
 template <class Input, class Finish>
-RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& output, int units, Int8Slot* const* slots,
+RTENGINE_INLINE void output_product(const IntegerDecoder& d, const IntegerOutput& output, int units, IntegerSlot* const* slots,
                                     int count, const Input& input, const Finish& finish) {
   float unit[kMostSlots];
   std::int32_t lacking[kMostSlots];
   constexpr float kLeast = 1e-20f;  // an input of zeros alone has a scale too
   for (int n = 0; n < count; ++n) {
-    const Int8Slot& m = *slots[n];
+    const IntegerSlot& m = *slots[n];
     const float* x = input(m);
     Float most = Simd::zero();
     for (int i = 0; i < d.s; i += kWidth) most = Simd::max(most, Simd::load(x + i));
@@ -140,7 +140,7 @@ RTENGINE_INLINE void output_product(const Int8Decoder& d, const Int8Output& outp
 // Layer i of one slot of 128 channels with the past taps beside its products. What ends a product is a long chain of
 // dependent operations, so it is spread over the loop of the next product that does not wait for it: gates of the first
 // tile in the second, of the second in the first half of the skip product, the next layer's input in the second half.
-RTENGINE_INLINE void fused_layer(const Int8Decoder& d, int i, const Int8Slot& m) {
+RTENGINE_INLINE void fused_layer(const IntegerDecoder& d, int i, const IntegerSlot& m) {
   constexpr int kChannels = 128, kRowBytes = kChannels * Weights::kBits / 8;
   const LayerStep layer(d, i, m);
   const PastPart part(d, d.layers[i], m);
@@ -172,7 +172,7 @@ RTENGINE_INLINE void fused_layer(const Int8Decoder& d, int i, const Int8Slot& m)
 
 // A matrix of the layers for `count` slots: each tile for all of them before the next is read.
 template <class Input, class Finish>
-RTENGINE_INLINE void layer_product(const Int8Decoder& d, const std::int8_t* matrix, int rows, int count,
+RTENGINE_INLINE void layer_product(const IntegerDecoder& d, const std::int8_t* matrix, int rows, int count,
                                    const Input& input, const Finish& finish) {
   each_tile<Weights::kBits>(matrix, rows / kUnitRows, d.r,
                             [&](int first, int units, const std::int8_t* tile) RTENGINE_LAMBDA {
@@ -181,10 +181,10 @@ RTENGINE_INLINE void layer_product(const Int8Decoder& d, const std::int8_t* matr
 }
 
 // Layer i of any number of slots and channels.
-RTENGINE_INLINE void plain_layer(const Int8Decoder& d, int i, Int8Slot* const* slots, int count) {
+RTENGINE_INLINE void plain_layer(const IntegerDecoder& d, int i, IntegerSlot* const* slots, int count) {
   LayerStep steps[kMostSlots];
   for (int n = 0; n < count; ++n) steps[n] = LayerStep(d, i, *slots[n]);
-  const Int8Layer& layer = d.layers[i];
+  const IntegerLayer& layer = d.layers[i];
   const MixRows rows = mix_rows(d, i);
   each_tile<Weights::kBits>(layer.now, 2 * d.r / kUnitRows, d.r,
                             [&](int first, int units, const std::int8_t* tile) RTENGINE_LAMBDA {
@@ -216,7 +216,7 @@ RTENGINE_INLINE void plain_layer(const Int8Decoder& d, int i, Int8Slot* const* s
 }
 
 // The network's input convolution: the first layer's input, and what the skip sum starts from.
-RTENGINE_INLINE void take_sample(const Int8Decoder& d, const Int8Slot& m, float older, float newer) {
+RTENGINE_INLINE void take_sample(const IntegerDecoder& d, const IntegerSlot& m, float older, float newer) {
   const Float x2 = Simd::broadcast(older), x1 = Simd::broadcast(newer);
   const auto affine = [&](const float* a, const float* b, const float* bias, int i) RTENGINE_LAMBDA {
     const Float sum = Simd::multiply_add(Simd::load(a + i), x2, Simd::load(bias + i));
@@ -232,7 +232,7 @@ RTENGINE_INLINE void take_sample(const Int8Decoder& d, const Int8Slot& m, float 
   for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
 }
 
-void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept {
+void step(const IntegerDecoder& d, IntegerSlot* const* slots, int count, const float* older, const float* newer) noexcept {
   for (int n = 0; n < count; ++n) take_sample(d, *slots[n], older[n], newer[n]);
   const bool fused = Int8::kFused && count == 1 && d.r == 128 && d.s == 128;
   for (int i = 0; i < d.layer_count; ++i) {
@@ -255,22 +255,22 @@ void step(const Int8Decoder& d, Int8Slot* const* slots, int count, const float* 
   for (int n = 0; n < count; ++n)
     for (int i = 0; i < d.s; i += kWidth) Simd::store(slots[n]->skip + i, relu(Simd::load(slots[n]->skip + i)));
   output_product(
-      d, d.output, d.s / kUnitRows, slots, count, [&](const Int8Slot& m) RTENGINE_LAMBDA { return m.skip; },
-      [&](const Int8Slot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
+      d, d.output, d.s / kUnitRows, slots, count, [&](const IntegerSlot& m) RTENGINE_LAMBDA { return m.skip; },
+      [&](const IntegerSlot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
         const Float conditioning = Simd::load(m.output_conditioning + v * kWidth);
         Simd::store(m.hidden + v * kWidth, relu(Simd::multiply_add(sum, scale, conditioning)));
       });
   output_product(
-      d, d.logits, kClasses / kUnitRows, slots, count, [&](const Int8Slot& m) RTENGINE_LAMBDA { return m.hidden; },
-      [&](const Int8Slot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
+      d, d.logits, kClasses / kUnitRows, slots, count, [&](const IntegerSlot& m) RTENGINE_LAMBDA { return m.hidden; },
+      [&](const IntegerSlot& m, int v, Float sum, Float scale) RTENGINE_LAMBDA {
         Simd::store(m.logits + v * kWidth, Simd::multiply_add(sum, scale, Simd::load(d.logits_bias + v * kWidth)));
       });
   for (int n = 0; n < count; ++n) ++slots[n]->position;
 }
 
-int most_probable(const Int8Slot& m) noexcept { return most_probable_class(m.logits); }
+int most_probable(const IntegerSlot& m) noexcept { return most_probable_class(m.logits); }
 
-int sample(Int8Slot& m, float temperature, float uniform) noexcept {
+int sample(IntegerSlot& m, float temperature, float uniform) noexcept {
   return sample_class(m.logits, m.probabilities, temperature, uniform);
 }
 

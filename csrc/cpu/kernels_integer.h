@@ -27,7 +27,7 @@
 // one product, its weights are read from front to back. kFused: whether there is room for as many sums more. Where
 // kInverts, w is replaced by -w - 1 with every negative x, and each sum is short of the magnitudes of these x: lack(x,
 // count). The past taps have products of their own, `PastProducts`, with the roles changed: x becomes -x - 1 with every
-// negative w, and what is lacking, the magnitudes of these w, is in Int8Layer::past_base. `Weights` (weights_bytes.h,
+// negative w, and what is lacking, the magnitudes of these w, is in IntegerLayer::past_base. `Weights` (weights_bytes.h,
 // weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
 #pragma once
 
@@ -45,12 +45,12 @@ inline constexpr int kAheadSamples = 16;   // most samples whose past taps are c
 // What a sample reads of a layer lies in memory in the order of these fields, layer after layer: one stream. The skip
 // products of the layer before stand on both sides of the residual product, so that the processor has work that waits
 // for nothing while z, and then the next layer's input, come out of their long chains of dependent operations.
-struct Int8Layer {
+struct IntegerLayer {
   int dilation = 1;
   int ahead = 1;  // samples whose past taps are computed at once: min(dilation, kAheadSamples)
   int ahead_log2 = 0;
-  std::size_t history = 0;                 // where the ring [dilation, R] starts in Int8Slot::histories
-  std::size_t past_sums = 0;               // where the ring [ahead, 2R] starts in Int8Slot::past_sums
+  std::size_t history = 0;                 // where the ring [dilation, R] starts in IntegerSlot::histories
+  std::size_t past_sums = 0;               // where the ring [ahead, 2R] starts in IntegerSlot::past_sums
   const float* scale = nullptr;            // [2R] of `now` and `past`; of `past` alone where there is `now_scale`
   const float* now_scale = nullptr;        // [2R] of `now` in int4
   const float* mix_scale = nullptr;        // [M] of `mix`
@@ -69,18 +69,18 @@ struct Int8Layer {
 };
 
 // A product whose input gets its own scale each time: the two at the end, once a sample.
-struct Int8Output {
+struct IntegerOutput {
   const std::int8_t* weights = nullptr;  // [rows, S]
   const float* scale = nullptr;          // [rows]
   const std::int32_t* base = nullptr;    // [rows]
 };
 
-struct Int8Decoder {
+struct IntegerDecoder {
   int r = 0, s = 0, l = 0;
   int section_rows = kUnitRows;  // of which both halves of a skip product have a multiple
   int layer_count = 0;
-  const Int8Layer* layers = nullptr;
-  const float* first_units = nullptr;      // [R]: as Int8Layer::next_units, of the first layer
+  const IntegerLayer* layers = nullptr;
+  const float* first_units = nullptr;      // [R]: as IntegerLayer::next_units, of the first layer
   const float* input_older = nullptr;      // [R]
   const float* input_newer = nullptr;      // [R]
   const float* input_bias = nullptr;       // [R]
@@ -90,25 +90,25 @@ struct Int8Decoder {
   const std::int8_t* last_skip = nullptr;  // [S, R], of the last layer
   const float* last_skip_scale = nullptr;
   const std::int32_t* last_skip_base = nullptr;
-  Int8Output output;                     // [S, S]
+  IntegerOutput output;                     // [S, S]
   const float* output_latent = nullptr;  // [L, S]
   const float* output_bias = nullptr;    // [S], of the output and its latent projection
-  Int8Output logits;                     // [256, S]
+  IntegerOutput logits;                     // [256, S]
   const float* logits_bias = nullptr;    // [256]
 };
 
-// Rows of Int8Layer::mix.
+// Rows of IntegerLayer::mix.
 struct MixRows {
   int skip_before, residual, skip_after;
   int all() const { return skip_before + residual + skip_after; }
 };
 
-inline MixRows mix_rows(const Int8Decoder& d, int layer) {
+inline MixRows mix_rows(const IntegerDecoder& d, int layer) {
   const int skip = layer > 0 ? d.s : 0, before = (skip / d.section_rows + 1) / 2 * d.section_rows;
   return {before, layer + 1 < d.layer_count ? d.r : 0, skip - before};
 }
 
-struct Int8Slot {
+struct IntegerSlot {
   std::uint64_t position = 0;
   const float* latent = nullptr;         // [L]
   std::int32_t* base = nullptr;          // [layers, 2R]
@@ -127,7 +127,7 @@ struct Int8Slot {
   float* probabilities = nullptr;        // [256], not normalised
 };
 
-inline constexpr int kInputSum = 2;  // place in Int8Slot::sums
+inline constexpr int kInputSum = 2;  // place in IntegerSlot::sums
 
 // What a product of the layers has as input: bytes [R], and where their sum is (in int8: what products with them lack).
 struct LayerInput {
@@ -135,25 +135,25 @@ struct LayerInput {
   const std::int32_t* sum;
 };
 
-struct Int8Kernels {
+struct IntegerKernels {
   int offset;        // of past inputs and of those at the end: Int8::kOffset
   int input_offset;  // of the other inputs: Weights::kInputOffset
   int tile_units;    // Int8::kTileUnits
   bool inverts;      // Int8::kInverts
-  void (*begin_hop)(const Int8Decoder&, Int8Slot&) noexcept;
+  void (*begin_hop)(const IntegerDecoder&, IntegerSlot&) noexcept;
   // The next sample of `count` slots, 1 to 8; older and newer [count].
-  void (*step)(const Int8Decoder&, Int8Slot* const* slots, int count, const float* older, const float* newer) noexcept;
-  int (*sample)(Int8Slot&, float temperature, float uniform) noexcept;
-  int (*most_probable)(const Int8Slot&) noexcept;
+  void (*step)(const IntegerDecoder&, IntegerSlot* const* slots, int count, const float* older, const float* newer) noexcept;
+  int (*sample)(IntegerSlot&, float temperature, float uniform) noexcept;
+  int (*most_probable)(const IntegerSlot&) noexcept;
 };
 
 #if defined(__x86_64__) || defined(_M_X64)
-extern const Int8Kernels kAvx2Int8Kernels, kAvx2Int4Kernels;
-extern const Int8Kernels kAvxVnniInt8Kernels, kAvxVnniInt4Kernels;
-extern const Int8Kernels kAvx512VnniInt8Kernels, kAvx512VnniInt4Kernels;
+extern const IntegerKernels kAvx2Int8Kernels, kAvx2Int4Kernels;
+extern const IntegerKernels kAvxVnniInt8Kernels, kAvxVnniInt4Kernels;
+extern const IntegerKernels kAvx512VnniInt8Kernels, kAvx512VnniInt4Kernels;
 #elif defined(__aarch64__) || defined(_M_ARM64)
-extern const Int8Kernels kNeonInt8Kernels, kNeonInt4Kernels;
-extern const Int8Kernels kNeonDotInt8Kernels, kNeonDotInt4Kernels;
+extern const IntegerKernels kNeonInt8Kernels, kNeonInt4Kernels;
+extern const IntegerKernels kNeonDotInt8Kernels, kNeonDotInt4Kernels;
 #endif
 
 }  // namespace rtengine

@@ -10,12 +10,12 @@
 namespace rtengine {
 
 // Weights in the order and layout in which the kernels of one instruction set read them.
-class PackedInt8;
+class PackedIntegers;
 
-std::shared_ptr<const PackedInt8> pack_int8(const QuantizedDecoder& weights, Isa isa);
-std::unique_ptr<Network> make_int8_network(std::shared_ptr<const PackedInt8> weights);
+std::shared_ptr<const PackedIntegers> pack_integers(const QuantizedDecoder& weights, Isa isa);
+std::unique_ptr<Network> make_integer_network(std::shared_ptr<const PackedIntegers> weights);
 
 // The same arithmetic in plain loops, bit for bit.
-std::unique_ptr<Network> make_scalar_int8_network(std::shared_ptr<const QuantizedDecoder> weights);
+std::unique_ptr<Network> make_scalar_integer_network(std::shared_ptr<const QuantizedDecoder> weights);
 
 }  // namespace rtengine
