@@ -1,6 +1,6 @@
 // Products of int8 matrices with the inputs of several slots, over vectors of one instruction set. For translation
-// units that have included their `Int8` (see kernels_integer.h); in an unnamed namespace, like everything compiled for one
-// set.
+// units that have included their `Int8` (see kernels_integer.h); in an unnamed namespace, like everything compiled for
+// one set.
 #pragma once
 
 #include "cpu/kernels_integer.h"

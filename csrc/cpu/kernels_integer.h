@@ -27,8 +27,8 @@
 // one product, its weights are read from front to back. kFused: whether there is room for as many sums more. Where
 // kInverts, w is replaced by -w - 1 with every negative x, and each sum is short of the magnitudes of these x: lack(x,
 // count). The past taps have products of their own, `PastProducts`, with the roles changed: x becomes -x - 1 with every
-// negative w, and what is lacking, the magnitudes of these w, is in IntegerLayer::past_base. `Weights` (weights_bytes.h,
-// weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
+// negative w, and what is lacking, the magnitudes of these w, is in IntegerLayer::past_base. `Weights`
+// (weights_bytes.h, weights_nibbles.h) is how the matrices of the layers are stored and multiplied.
 #pragma once
 
 #include <cstddef>
@@ -90,10 +90,10 @@ struct IntegerDecoder {
   const std::int8_t* last_skip = nullptr;  // [S, R], of the last layer
   const float* last_skip_scale = nullptr;
   const std::int32_t* last_skip_base = nullptr;
-  IntegerOutput output;                     // [S, S]
+  IntegerOutput output;                  // [S, S]
   const float* output_latent = nullptr;  // [L, S]
   const float* output_bias = nullptr;    // [S], of the output and its latent projection
-  IntegerOutput logits;                     // [256, S]
+  IntegerOutput logits;                  // [256, S]
   const float* logits_bias = nullptr;    // [256]
 };
 
@@ -142,7 +142,8 @@ struct IntegerKernels {
   bool inverts;      // Int8::kInverts
   void (*begin_hop)(const IntegerDecoder&, IntegerSlot&) noexcept;
   // The next sample of `count` slots, 1 to 8; older and newer [count].
-  void (*step)(const IntegerDecoder&, IntegerSlot* const* slots, int count, const float* older, const float* newer) noexcept;
+  void (*step)(const IntegerDecoder&, IntegerSlot* const* slots, int count, const float* older,
+               const float* newer) noexcept;
   int (*sample)(IntegerSlot&, float temperature, float uniform) noexcept;
   int (*most_probable)(const IntegerSlot&) noexcept;
 };

@@ -1,5 +1,5 @@
-// The int8 decoder's loops over vectors of one instruction set; see kernels_integer.h for the numbers. Included by one
-// translation unit a set after its `Simd`, its `Int8` and its `Weights` (weights_bytes.h or weights_nibbles.h).
+// The integer decoder's loops over vectors of one instruction set; see kernels_integer.h for the numbers. Included by
+// one translation unit a set after its `Simd`, its `Int8` and its `Weights` (weights_bytes.h or weights_nibbles.h).
 // Everything is in an unnamed namespace, like kernels_vector.h.
 //
 // One sample of a full-size decoder reads 3 MB of weights from the third-level cache, in int4 1.6 MB, and multiplies
@@ -107,8 +107,8 @@ RTENGINE_INLINE float most_of(Float x) {
 
 // The two products at the end: weights of int8, an input [S] that is not negative in 16 bits of its own scale.
 template <class Input, class Finish>
-RTENGINE_INLINE void output_product(const IntegerDecoder& d, const IntegerOutput& output, int units, IntegerSlot* const* slots,
-                                    int count, const Input& input, const Finish& finish) {
+RTENGINE_INLINE void output_product(const IntegerDecoder& d, const IntegerOutput& output, int units,
+                                    IntegerSlot* const* slots, int count, const Input& input, const Finish& finish) {
   float unit[kMostSlots];
   std::int32_t lacking[kMostSlots];
   constexpr float kLeast = 1e-20f;  // an input of zeros alone has a scale too
@@ -232,7 +232,8 @@ RTENGINE_INLINE void take_sample(const IntegerDecoder& d, const IntegerSlot& m, 
   for (int i = 0; i < d.s; i += kWidth) Simd::store(m.skip + i, affine(d.skip_older, d.skip_newer, d.skip_bias, i));
 }
 
-void step(const IntegerDecoder& d, IntegerSlot* const* slots, int count, const float* older, const float* newer) noexcept {
+void step(const IntegerDecoder& d, IntegerSlot* const* slots, int count, const float* older,
+          const float* newer) noexcept {
   for (int n = 0; n < count; ++n) take_sample(d, *slots[n], older[n], newer[n]);
   const bool fused = Int8::kFused && count == 1 && d.r == 128 && d.s == 128;
   for (int i = 0; i < d.layer_count; ++i) {

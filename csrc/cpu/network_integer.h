@@ -1,4 +1,5 @@
-// The decoder on int8 kernels: packs the quantised weights once for all slots, owns each slot's memory.
+// The decoder on integer kernels (int8 and int4): packs the quantised weights once for all slots, owns each slot's
+// memory.
 #pragma once
 
 #include <memory>

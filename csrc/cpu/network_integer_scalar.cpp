@@ -1,5 +1,5 @@
-// The int8 decoder in plain loops, to be read beside kernels_integer.h. Its integers are those of every kernel, and its
-// float32 operations stand in the same order, so that the logits are equal bit for bit.
+// The integer decoder in plain loops, to be read beside kernels_integer.h. Its integers are those of every kernel, and
+// its float32 operations stand in the same order, so that the logits are equal bit for bit.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
