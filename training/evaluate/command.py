@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         " see docs/evaluation.md.",
     )
     parser.add_argument("--model", default="piano.pt", help="pack to evaluate")
-    parser.add_argument("--config", type=Path, default=Path("training/configs/constant_q_cpu_alone.toml"))
+    parser.add_argument("--config", type=Path, default=Path("training/configs/constant_q_cpu_steady.toml"))
     parser.add_argument("--decoder", help="decoder that plays; the first otherwise")
     parser.add_argument("--batches", type=int, default=40, help="batches for the held-out loss")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of each translated clip")
