@@ -94,12 +94,11 @@ class TranslationNetwork(nn.Module):
         past_codes = codes if history is None else self.codes(history)
         past = mu_law.network_input(past_codes) + history_noise
         if own is not None:
-            led = past
+            taught = past
             for _ in range(own_passes):
                 with torch.no_grad():
-                    said = draw_codes(self.decoders[domain](led.unsqueeze(1), latents), own[0])
-                led = torch.where(own[1], mu_law.network_input(said), past)
-            past = led
+                    said = draw_codes(self.decoders[domain](past.unsqueeze(1), latents), own[0])
+                past = torch.where(own[1], mu_law.network_input(said), taught)
         logits = self.decoders[domain](past.unsqueeze(1), latents)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 

@@ -79,8 +79,8 @@ class TrainSettings:
             "learning_rate_warmup_steps",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
-        quietest, loudest = self.history_noise_least, self.history_noise
-        self._require("history_noise_least", quietest <= loudest, f"history_noise ({loudest}) at most")
+        most = self.history_noise
+        self._require("history_noise_least", self.history_noise_least <= most, f"history_noise ({most}) at most")
         self._require("average_decay", 0.0 <= self.average_decay < 1.0, "at least 0 and less than 1")
         self._require("encoder", self.encoder in ("train", "frozen"), '"train" or "frozen"')
         self._require("domains", bool(self.domains), "at least one decoder")

@@ -85,6 +85,10 @@ def test_a_decoder_is_led_by_what_it_says_itself() -> None:
         said = draw_codes(network.decoders["a"](past, latents), uniform)
     led = loss(history=mu_law.decode(said))
     assert torch.equal(loss(own=(uniform, everywhere)), led) and not torch.equal(led, loss())
+    with torch.no_grad():
+        said = draw_codes(network.decoders["a"](mu_law.network_input(said).unsqueeze(1), latents), uniform)
+    twice = loss(history=mu_law.decode(said))
+    assert torch.equal(loss(own=(uniform, everywhere), own_passes=2), twice) and not torch.equal(twice, led)
 
 
 def same_bits(one: Any, other: Any) -> bool:
