@@ -16,6 +16,7 @@ import numpy as np
 from rtserver import _engine, calibration, model_file
 from rtserver.model_check import CALIBRATION_VERSION
 from rtserver.model_file import Model
+from training.command import configured, one_line_errors
 from training.dataset import Batch, Corpus
 from training.settings import Settings
 
@@ -125,9 +126,11 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="pack to calibrate; it is written again")
     parser.add_argument("--segments", type=int, default=SEGMENTS, help=f"how many of {SEGMENT_SECONDS:.0f} s to play")
     arguments = parser.parse_args()
-    path = model_file.find(arguments.model)
-    ranges = calibrate(model_file.load(path), Settings.read(arguments.config), arguments.segments)
-    rewrite(path, ranges=ranges)
+    settings = configured(arguments.config)
+    with one_line_errors():
+        path = model_file.find(arguments.model)
+        ranges = calibrate(model_file.load(path), settings, arguments.segments)
+        rewrite(path, ranges=ranges)
     for name, greatest in ranges["decoders"].items():
         print(f"{path}: {name}: greatest input {greatest.max():.2f}, of its quietest channel {greatest.min():.2f}")
 

@@ -27,12 +27,13 @@ from rtserver.pipeline import Translator
 from training import checkpoint
 from training.augment import add_background
 from training.batches import draw_shift, out_of_tune
+from training.command import configured
 from training.dataset import RATE_HZ, Corpus
 from training.loop import learning_rate
 from training.network import TranslationNetwork
 from training.progress import SMOOTHED, bar
 from training.settings import Settings
-from training.train import RUNS, Stop, configured
+from training.train import RUNS, Stop
 
 GAINS_DB = (0.0, -6.0, -12.0)  # the levels that the teacher is asked about: latents tell of loudness too
 SEGMENT_SECONDS = 1.0

@@ -19,6 +19,7 @@ import torch
 from rtserver import model_file
 from training.calibrate import calibrate, rewrite
 from training.checkpoint import read
+from training.command import configured, one_line_errors
 from training.corpus import storage
 from training.progress import read_log
 from training.settings import CorpusSettings, Settings
@@ -83,7 +84,11 @@ def main() -> None:
     parser.add_argument("--device", default="", help="where it was trained, for the card")
     parser.add_argument("--note", default="", help="anything else about how it was trained, for the card")
     arguments = parser.parse_args()
-    settings = Settings.read(arguments.config)
+    with one_line_errors():
+        export(arguments, configured(arguments.config))
+
+
+def export(arguments: argparse.Namespace, settings: Settings) -> None:
     run = arguments.run or RUNS / settings.name
     checkpoint = run / "checkpoint.pt"
     state = read(checkpoint)

@@ -116,7 +116,8 @@ def stretch(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from training import checkpoint, progress
-    from training.train import RUNS, configured, run
+    from training.command import configured
+    from training.train import RUNS, run
 
     changes = {"workers": arguments.loaders, "steps": arguments.steps}
     settings = configured(arguments.config, **changes)

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 
 from training.boards import Board
 from training.checkpoint import write_compact
+from training.command import configured
 from training.distributed import Group
 from training.loop import Trainer
 from training.progress import Chance, Log, Speed, bar, cut_log, picture, read_log
@@ -114,16 +114,6 @@ def run(
     log.close()
     board.close()
     return trainer
-
-
-def configured(path: Path, **changes: Any) -> Settings:
-    """Settings of a file with other values in [train]; ends the program with one line if they are wrong."""
-    try:
-        settings = Settings.read(path)
-        changes = {name: value for name, value in changes.items() if value is not None}
-        return replace(settings, train=replace(settings.train, **changes))
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f"{error}")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from rtserver import model_file
 from rtserver.model_config import PRESETS
+from training.command import configured, one_line_errors
 from training.export import part
 from training.network import TranslationNetwork
 from training.settings import Settings
@@ -24,10 +25,11 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("training/configs/live_cpu.toml"))
     parser.add_argument("--preset", choices=PRESETS)
     arguments = parser.parse_args()
-    settings = Settings.read(arguments.config)
+    settings = configured(arguments.config)
     if arguments.preset:
         settings = replace(settings, model=PRESETS[arguments.preset])
-    write(arguments.output, settings)
+    with one_line_errors():
+        write(arguments.output, settings)
 
 
 def write(output: Path, settings: Settings) -> None:

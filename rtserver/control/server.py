@@ -26,15 +26,14 @@ from rtserver.control.models import Catalog
 from rtserver.control.options import ServerOptions
 from rtserver.control.presets import SessionPresets
 from rtserver.control.priority import lower_priority
-from rtserver.control.sessions import MAX_SESSIONS, Session, compute_parts, process_started
+from rtserver.control.session_table import SessionTable
+from rtserver.control.sessions import Session
 from rtserver.control.supervisor import WorkerSupervisor
 from rtserver.control.worker_process import WorkerProcess
 from rtserver.errors import UserError
 from rtserver.worker.messages import (
     Blend,
-    CloseSession,
     ModelLoaded,
-    OpenSession,
     Ready,
     Report,
     SessionOpened,
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-OPEN_SECONDS = 5.0
 HTTP_AFTER_SECONDS = 1.0
 
 
@@ -64,7 +62,6 @@ class Server:
     ) -> None:
         self.options = options
         self.catalog = Catalog()
-        self.sessions: dict[int, Session] = {}
         self.started = time.time()
         self.state = "loading"
         self.worker_state = "starting"
@@ -76,8 +73,6 @@ class Server:
         self.osc_counts: Counter[str] = Counter()
         self.osc_refused: Counter[str] = Counter()
         self._progress = progress
-        self._next_session = 1
-        self._openings: dict[int, asyncio.Future[str]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._models_ready = asyncio.Event()
         self._ready = asyncio.Event()
@@ -90,12 +85,26 @@ class Server:
         self._http: HttpServer | None = None
         self._supervisor = WorkerSupervisor(options.for_worker, self._on_worker_message, self._on_worker_exit, worker)
         self.hot_loader = HotLoader(self.catalog, options.precision, self._supervisor.send)
+        self.table = SessionTable(options, self.catalog, self.admission, self._supervisor.send)
         self.presets = SessionPresets(self.set_parameter)
 
     @property
     def precision(self) -> str:
         """What the networks served run in; several, where `auto` is not the same for all."""
         return self.catalog.precision(self.options.precision)
+
+    @property
+    def sessions(self) -> dict[int, Session]:
+        return self.table.by_number
+
+    @property
+    def _plays(self) -> bool:
+        """Whether the worker runs, with every model."""
+        return self.state == "ready" and self.worker is not None and not self._missing_models
+
+    @property
+    def _missing_models(self) -> set[str]:
+        return {model.name for model in self.catalog} - self.worker_models
 
     @property
     def supervisor(self) -> WorkerSupervisor:
@@ -117,8 +126,7 @@ class Server:
             ticking.cancel()
             ready.cancel()
             http.cancel()
-            for session in list(self.sessions.values()):
-                self._end(session, "the server stops")
+            self.table.end_all("the server stops")
             await self._supervisor.stop()
             if self._http is not None:
                 await self._http.stop()
@@ -167,7 +175,7 @@ class Server:
         await self._models_ready.wait()
         if self.worker is not None:
             self._feed_worker()
-        while self.worker is None or {model.name for model in self.catalog} - self.worker_models:
+        while self.worker is None or self._missing_models:
             await asyncio.sleep(0.02)
         self.state = "ready"
         self._ready.set()
@@ -188,13 +196,7 @@ class Server:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            now = time.monotonic()
-            for session in list(self.sessions.values()):
-                segments.forget_name(session)
-                why = session.why_over(now) or ("closed" if segments.closed_by_client(session) else "")
-                why = why or self.admission.why_not_live(session, self.sessions.values())
-                if why:
-                    self._end(session, why)
+            self.table.end_those_over()
 
     # --- worker ---------------------------------------------------------------------------------------------------
 
@@ -224,9 +226,7 @@ class Server:
             case ModelLoaded(name=name, error=error):
                 self._fail(UserError(f"model {name} can't be run: {error}"))
             case SessionOpened(session=number, error=error):
-                opening = self._openings.pop(number, None)
-                if opening is not None and not opening.done():
-                    opening.set_result(error)
+                self.table.worker_opened(number, error)
             case Report(sessions=sessions):
                 self.report = message
                 for number, stats in sessions.items():
@@ -239,23 +239,14 @@ class Server:
                 self.admission.hear(message, self.sessions.values())
 
     def _on_worker_exit(self, why: str) -> None:
-        """The worker died: every segment is over; clients play dry, come back and get a new generation."""
         log.warning("the audio worker ended (%s); starting it anew", why)
         if self.worker is None and self._supervisor.restarts >= 3:
             self._fail(UserError(f"the audio worker can't start ({why}); `rtserver doctor` looks for the cause", 1))
         self.worker = None
         self.worker_state = "restarting"
         self.worker_models.clear()
-        for opening in self._openings.values():
-            if not opening.done():
-                opening.set_result("the audio worker died")
-        self._openings.clear()
         self.hot_loader.worker_ended()
-        for session in self.sessions.values():
-            segments.remember(session)
-            segments.close(session)
-            session.state = "waiting"
-            session.waiting_since = time.monotonic()
+        self.table.worker_ended()
 
     # --- OSC ------------------------------------------------------------------------------------------------------
 
@@ -286,11 +277,11 @@ class Server:
                 self._connecting.add(task)
                 task.add_done_callback(self._connecting.discard)
             case osc.Disconnect(session=number):
-                self._end(self._session(number), "disconnected")
+                self.table.end(self.table.find(number), "disconnected")
             case osc.SetParameter(session=number, name=name, value=value):
-                self.set_parameter(self._session(number), name, value)
+                self.set_parameter(self.table.find(number), name, value)
             case osc.Blend(session=number, amount=amount, source=source):
-                self.blend(self._session(number), amount, source)
+                self.blend(self.table.find(number), amount, source)
             case osc.StatusRequest():
                 self._reply(osc.StatusReply(json.dumps(status.snapshot(self))), address)
             case osc.ModelsRequest():
@@ -298,20 +289,13 @@ class Server:
                     raise Refused("loading", "the packs are still being read; try again in a moment")
                 self._reply(osc.ModelsReply(json.dumps(self.catalog.description)), address)
             case osc.PresetSave(session=number, name=name):
-                self.presets.save(self._session(number), name)
+                self.presets.save(self.table.find(number), name)
             case osc.PresetRecall(session=number, name=name):
-                self.presets.recall(self._session(number), name)
+                self.presets.recall(self.table.find(number), name)
             case osc.PresetDelete(name=name):
                 self.presets.delete(name)
             case osc.PresetsRequest():
                 self._reply(osc.PresetsReply(json.dumps(self.presets.names())), address)
-
-    def _session(self, number: int) -> Session:
-        session = self.sessions.get(number)
-        if session is None:
-            raise UserError(f"no session {number}: it ended, or never was; connect again")
-        session.last_heard = time.monotonic()
-        return session
 
     def set_parameter(self, session: Session, name: str, value: float | int | str) -> None:
         """A value that the table allows. UserError if the session's model has no such decoder."""
@@ -331,11 +315,11 @@ class Server:
         session.blend = blending.checked(session, self.sessions.get(source), amount, source)
         self._supervisor.send(Blend(session.number, *session.blend))
 
-    # --- sessions -------------------------------------------------------------------------------------------------
-
     async def _connect(self, event: osc.Connect, address: Address) -> None:
         try:
-            session = await self._open(event, address)
+            if not self._plays:
+                raise Refused("loading", "the server is still loading its models; try again in a moment")
+            session = await self.table.open(event, address)
         except UserError as error:
             self._reply(osc.ErrorReply(getattr(error, "code", "refused"), str(error)), address)
             return
@@ -349,137 +333,6 @@ class Server:
             **session.parts.to_dict(),
         )
         self._reply(connected, address)
-
-    async def _open(self, event: osc.Connect, address: Address) -> Session | None:
-        """The session that answers a request; None when the answer is already on its way."""
-        if self.state != "ready" or self.worker is None or {m.name for m in self.catalog} - self.worker_models:
-            raise Refused("loading", "the server is still loading its models; try again in a moment")
-        for known in self.sessions.values():
-            if known.answers(address, event, time.monotonic()):  # our first answer was lost, or isn't there yet
-                return known if known.state == "running" else None
-        model = self.catalog.find(event.model)
-        margin = event.margin or self.options.margin
-        jitter_ms = (20.0 if event.jitter_ms is None else event.jitter_ms) if event.transport == "osc" else 0.0
-        if event.transport == "shm" and address[0] not in ("127.0.0.1", "::1") and address[0] != self.options.host:
-            raise UserError(f"shared memory needs a client on this machine, found {address[0]}; connect with osc")
-        parts = compute_parts(
-            model, event.rate_hz, event.max_block_frames, margin, jitter_ms, event.wanted_latency_frames
-        )
-        started = process_started(event.client_pid) if event.client_pid and event.transport == "shm" else 0.0
-        if started < 0:
-            raise UserError(f"process {event.client_pid}, said to be the client, does not exist; send your own id")
-        session = self._resumed(event, address)
-        if session is None:
-            if len(self.sessions) >= MAX_SESSIONS:
-                raise Refused("full", f"{MAX_SESSIONS} sessions are open, the most there can be; end one first")
-            session = Session(
-                number=self._next_session,
-                transport=event.transport,
-                model=model,
-                rate_hz=event.rate_hz,
-                max_block_frames=event.max_block_frames,
-                channels=event.channels,
-                parts=parts,
-                client_pid=event.client_pid,
-                client_started=started,
-                address=address,
-                request=event,
-                parameters={"temperature": self.options.temperature, "seed": 0, "decoder": 0},
-            )
-        try:
-            another_model = session.model is not model
-            session.model, session.parts, session.address, session.request = model, parts, address, event
-            session.rate_hz, session.max_block_frames = event.rate_hz, event.max_block_frames
-            session.channels, session.client_pid, session.client_started = event.channels, event.client_pid, started
-            if event.decoder:
-                session.parameters["decoder"] = model.decoder_index(event.decoder)
-            if event.seed is not None:
-                session.parameters["seed"] = event.seed
-            if session.parameters["decoder"] >= max(1, len(model.decoders)):
-                session.parameters["decoder"] = 0
-            had_a_place = session.reserved
-            session.reserved = session.reserved and not another_model
-            if not event.offline:
-                self.admission.reserve(session, self.sessions.values(), instead=had_a_place)
-            self.sessions[session.number] = session  # a number is not spent on one that was refused
-            self._next_session = max(self._next_session, session.number + 1)
-            await self._start(session, bool(event.offline))
-        except UserError:
-            self._end(session, "could not be opened")
-            raise
-        return session
-
-    def _resumed(self, event: osc.Connect, address: Address) -> Session | None:
-        """The session to continue, made ready for a new generation."""
-        session = self.sessions.get(event.session) if event.session else None
-        if session is None:
-            return None
-        # The socket, not only the process: a DAW has many clients, and after a restart of the server one may hold the
-        # number that another had before.
-        mine = session.client_pid == event.client_pid and session.address == address
-        if not mine or session.transport != event.transport:
-            return None  # somebody else's: a new session, with the parameters that the client will send
-        segments.remember(session)
-        segments.close(session)
-        self._supervisor.send(CloseSession(session.number))
-        return session
-
-    async def _start(self, session: Session, offline: bool = False) -> None:
-        """Open the next generation of a session in the worker."""
-        session.generation += 1
-        session.state = "opening"
-        session.last_heard = time.monotonic()
-        if not session.remote:
-            try:
-                segments.create(session, offline)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise UserError(f"shared memory can't be had: {error}; free some, or use smaller blocks") from None
-        opening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._openings[session.number] = opening
-        jitter = session.parts.jitter
-        self._supervisor.send(
-            OpenSession(
-                session=session.number,
-                model=session.model.name,
-                segment=session.segment_name if not session.remote else None,
-                geometry=session.geometry,
-                jitter_frames=jitter,
-                seed=int(session.parameters["seed"]),
-                parameters=dict(session.parameters),
-                blend=blending.kept(session, self.sessions),
-                render_thread=session.render_thread,
-            )
-        )
-        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
-        self._openings.pop(session.number, None)
-        if self.worker is None or not opening.done():  # one that hangs is replaced within seconds
-            raise Refused("loading", "the audio worker is being started anew; try again in a moment")
-        why_not = opening.result()
-        if why_not:
-            raise UserError(f"the session can't be opened: {why_not}; try again, or look at `rtserver status`")
-        session.state = "running"
-        session.running_since = session.last_heard = time.monotonic()
-        log.info(
-            "session %d.%d: %s, %s, %d Hz, blocks of %d, %d channels, from %s",
-            session.number,
-            session.generation,
-            session.model.name,
-            session.transport,
-            session.rate_hz,
-            session.max_block_frames,
-            session.channels,
-            f"process {session.client_pid}" if not session.remote else session.address[0],
-        )
-
-    def _end(self, session: Session, why: str) -> None:
-        if self.sessions.pop(session.number, None) is None:
-            return
-        log.info("session %d ended: %s", session.number, why)
-        segments.close(session)
-        self._supervisor.send(CloseSession(session.number))
-        opening = self._openings.pop(session.number, None)
-        if opening is not None and not opening.done():
-            opening.set_result(why)
 
 
 async def serve(

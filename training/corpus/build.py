@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from training.command import read_or_end
 from training.corpus import recordings, report, storage
 from training.corpus.performance import Reel
 from training.corpus.plan import UNSEEN, Item, PlannedReel, plan
@@ -129,7 +130,8 @@ def main() -> None:
     arguments = parser.parse_args()
     # Ended politely, it ends its workers too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    folder = build(CorpusSettings.read(arguments.config), arguments.workers, arguments.output, arguments.plan)
+    settings = read_or_end(CorpusSettings.read, arguments.config)
+    folder = build(settings, arguments.workers, arguments.output, arguments.plan)
     print(report.table(folder, arguments.plan))
     if arguments.picture:
         report.picture(folder, arguments.picture, arguments.plan)

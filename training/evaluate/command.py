@@ -15,11 +15,11 @@ from rtserver.errors import UserError
 from rtserver.model_file import Model
 from training import precisions
 from training.calibrate import rewrite
+from training.command import configured
 from training.evaluate import experiments
 from training.evaluate.held_out import clips, held_out_batches, held_out_losses, pitch_of_translations
 from training.evaluate.material import CONFIG
 from training.evaluate.table2 import PAPER
-from training.settings import Settings
 
 EXPERIMENTS = ("table2", "latents", "blend")
 
@@ -31,7 +31,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     wanted = [name for name in EXPERIMENTS if getattr(arguments, name)]
     if arguments.report or wanted:
         return experiments.run(model, decoder, wanted or list(EXPERIMENTS), options(arguments), arguments.report)
-    settings = Settings.read(arguments.config)
+    settings = configured(arguments.config)
     if arguments.precision:
         return {"model": model.name, "sha256": model.sha256, "precisions": _compare_precisions(model, arguments)}
     inputs = clips(settings, "test", arguments.seconds)
@@ -60,7 +60,7 @@ def options(arguments: argparse.Namespace) -> experiments.Options:
 
 def _compare_precisions(model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
     """Losses on the segments of the held-out loss, and pitch on the test melodies in every timbre."""
-    settings = Settings.read(arguments.config)
+    settings = configured(arguments.config)
     names = [model.decoder_name(arguments.decoder)] if arguments.decoder else list(model.decoders)
     segments = {
         name: [
