@@ -12,6 +12,10 @@ namespace rtengine {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
+// From here on a huge page is taken whole, also for the rest after the last full one. Not for the address translations
+// alone: small pages, scattered over the machine's memory, crowd some sets of the second-level cache, and a decoder that
+// just fits there doesn't any more.
+constexpr std::size_t kWorthHugePages = kHugePage / 4;
 std::atomic<bool> lock_wanted{false};
 
 }  // namespace
@@ -20,10 +24,12 @@ std::atomic<bool> lock_wanted{false};
 void FreeMemory::operator()(float* memory) const noexcept { ::operator delete[](memory, std::align_val_t{kHugePage}); }
 
 Memory allocate_floats(std::size_t count) {
-  const std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
+  std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
+  const bool huge = bytes >= kWorthHugePages;
+  if (huge) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   void* memory = ::operator new[](bytes, std::align_val_t{kHugePage});
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish, free to fail
+  if (huge) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish, free to fail
 #endif
   std::memset(memory, 0, bytes);  // also brings every page in, before the audio thread meets it
 #if defined(__linux__)

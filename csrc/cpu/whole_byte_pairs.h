@@ -13,7 +13,12 @@ struct WholeBytePairs {
     Int whole, lower;
   };
 
-  static Halves split(Int bytes) { return {bytes, Int8::lower_halves(bytes)}; }
+  static Halves split(Int bytes) {
+#if defined(__GNUC__)
+    __asm__("" : "+v"(bytes));  // in a register: GCC 12 would load it a second time as an operand of the halving
+#endif
+    return {bytes, Int8::lower_halves(bytes)};
+  }
   void add(Int x, Halves weights) {
     whole_sums = Int8::unsigned_dot(whole_sums, weights.whole, x);
     lower_sums = Int8::unsigned_dot(lower_sums, weights.lower, x);
