@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 // From here on a huge page is taken whole, also for the rest after the last full one. Not for the address translations
-// alone: small pages, scattered over the machine's memory, crowd some sets of the second-level cache, and a decoder that
-// just fits there doesn't any more.
+// alone: small pages, scattered over memory, crowd some sets of the second-level cache, and a decoder that just fits
+// there does not any more.
 constexpr std::size_t kWorthHugePages = kHugePage / 4;
 std::atomic<bool> lock_wanted{false};
 
