@@ -602,3 +602,54 @@ class DriftRing:
 
 def limit(frames: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
     """The limiter over mono float32 [n]."""
+
+# Training (csrc/training). B segments of T samples, H hops, N layers, R residual and S skip channels
+
+class DecoderPass:
+    """One decoder's training pass on the CPU: losses of codes and their gradients.
+
+    weights: the arrays of models.Decoder without the biases of gated convolutions and of the output, which are part of
+    the conditioning, in the order input, input_bias, input_skip, input_skip_bias, of each layer dilated, residual,
+    residual_bias, skip and skip_bias, output, logits, logits_bias. Raises ValueError if an array or a size doesn't fit,
+    or on a processor without AVX2 and AVX-512.
+    """
+
+    def __init__(
+        self,
+        *,
+        residual_channels: int,
+        skip_channels: int,
+        dilations: list[int],
+        hop_samples: int,
+        batch: int,
+        samples: int,
+    ) -> None: ...
+    @staticmethod
+    def width() -> int:
+        """Channels must be multiples of this; 0 where this processor has no kernels."""
+
+    def forward(
+        self,
+        weights: list[NDArray[np.float32]],
+        conditioning: NDArray[np.float32],
+        output_conditioning: NDArray[np.float32],
+        past: NDArray[np.float32],
+        codes: NDArray[np.uint8],
+    ) -> NDArray[np.float32]:
+        """Losses [B, T] in nats of codes [B, T] given past network inputs [B, T] (shifted in here), conditioning
+        [N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs."""
+
+    def backward(
+        self, weights: list[NDArray[np.float32]], dlosses: NDArray[np.float32]
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]:
+        """Gradients of the last `forward`, once: those of the weights, of the conditioning and of the output's."""
+
+    def draw(
+        self,
+        weights: list[NDArray[np.float32]],
+        conditioning: NDArray[np.float32],
+        output_conditioning: NDArray[np.float32],
+        past: NDArray[np.float32],
+        uniform: NDArray[np.float32],
+    ) -> NDArray[np.uint8]:
+        """Codes [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T]."""

@@ -5,6 +5,8 @@ Shapes: B batch, T samples, H hops, L latent channels.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from models.emphasis import emphasise
 from models.encoder import Encoder
 from rtserver.model_config import ModelConfig
 from rtserver.model_file import Model
+from training import cpu_decoder
 
 NOTE_CLASSES = 128  # MIDI pitches; 0 stands for a rest
 
@@ -96,11 +99,21 @@ class TranslationNetwork(nn.Module):
         if own is not None:
             taught = past
             for _ in range(own_passes):
-                with torch.no_grad():
-                    said = draw_codes(self.decoders[domain](past.unsqueeze(1), latents), own[0])
+                said = self._drawn(domain, past, latents, own[0])
                 past = torch.where(own[1], mu_law.network_input(said), taught)
-        logits = self.decoders[domain](past.unsqueeze(1), latents)[:, :, warmup_samples:]
+        decoder = self.decoders[domain]
+        if cpu_decoder.usable(decoder, past):
+            return cpu_decoder.losses(cast(Decoder, decoder), past, latents, codes)[:, warmup_samples:]
+        logits = decoder(past.unsqueeze(1), latents)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
+
+    @torch.no_grad()
+    def _drawn(self, domain: str, past: Tensor, latents: Tensor, uniform: Tensor) -> Tensor:
+        """Codes int64 [B, T] that the decoder draws with numbers [B, T], each led by `past` [B, T] before it."""
+        decoder = self.decoders[domain]
+        if cpu_decoder.usable(decoder, past):
+            return cpu_decoder.draw(cast(Decoder, decoder), past, latents, uniform)
+        return draw_codes(decoder(past.unsqueeze(1), latents), uniform)
 
     def note_loss(self, latents: Tensor, notes: Tensor) -> Tensor:
         """Mean cross-entropy of the note probe; notes: MIDI pitches [B, hops of 10 ms], negative where unknown."""

@@ -10,3 +10,4 @@ void bind_stages(pybind11::module_& m);
 void bind_stream(pybind11::module_& m);
 void bind_remote(pybind11::module_& m);
 void bind_threads(pybind11::module_& m);
+void bind_training(pybind11::module_& m);

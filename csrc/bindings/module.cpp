@@ -11,4 +11,5 @@ PYBIND11_MODULE(_engine, m) {
   bind_live(m);
   bind_remote(m);
   bind_threads(m);
+  bind_training(m);
 }

@@ -47,7 +47,7 @@ RTENGINE_INLINE float greatest(const float* logits) {
   return result;
 }
 
-int most_probable_class(const float* logits) noexcept {
+[[maybe_unused]] int most_probable_class(const float* logits) noexcept {
   const float top = greatest(logits);
   for (int i = 0; i < kClasses; ++i)
     if (logits[i] == top) return i;

@@ -1,0 +1,97 @@
+// One decoder's training pass on the CPU: losses of teacher-forced codes, and their gradients, over whole segments. The
+// layers of a stretch of time are computed one after the other while they lie in the cache, where PyTorch writes every
+// intermediate result of every layer to memory.
+//
+// B segments of T samples, H hops; R residual and S skip channels, N layers. Channels lie side by side, time in rows.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "training/kernels.h"
+
+namespace rttraining {
+
+struct PassShape {
+  int r = 0, s = 0, hop = 0, batch = 0, samples = 0;
+  std::vector<int> dilations;  // of the N layers
+
+  int layers() const { return static_cast<int>(dilations.size()); }
+  int hops() const { return (samples + hop - 1) / hop; }
+
+  // Throws std::invalid_argument naming what doesn't fit.
+  void validate(const Kernels& kernels) const;
+};
+
+// The decoder's weights, or their gradients, in the layout of the PyTorch module. Biases of gated convolutions and of
+// the output are part of the conditioning.
+template <class T>
+struct PassWeights {
+  struct Layer {
+    T *dilated, *residual, *residual_bias, *skip, *skip_bias;  // [2R, R, 2], [R, R], [R], [S, R], [S]
+  };
+  T *input, *input_bias, *input_skip, *input_skip_bias;  // [R, 2], [R], [S, R], [S]
+  std::vector<Layer> layers;
+  T *output, *logits, *logits_bias;  // [S, S], [256, S], [256]
+};
+
+// What the latents add: to the pre-activations of each layer [N, B, H, 2R] and to the output [B, H, S].
+template <class T>
+struct Conditioning {
+  T *layers, *output;
+};
+
+class DecoderPass {
+ public:
+  // Throws std::invalid_argument, or std::bad_alloc.
+  DecoderPass(PassShape shape, const Kernels& kernels);
+
+  const PassShape& shape() const noexcept { return shape_; }
+
+  // losses [B, T]: minus the logarithm of the probability of codes [B, T], given past network inputs [B, T], which are
+  // shifted by one in here. Keeps what `backward` needs.
+  void forward(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
+               const std::uint8_t* codes, float* losses);
+
+  // Adds to `gradients` those of the last `forward`, once. dlosses [B, T].
+  void backward(const PassWeights<const float>& weights, const float* dlosses, const PassWeights<float>& gradients,
+                Conditioning<float> dconditioning);
+
+  // codes [B, T]: drawn from what `forward` would say, each with its number in [0, 1) of uniform [B, T].
+  void draw(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
+            const float* uniform, std::uint8_t* codes);
+
+ private:
+  struct Stretch {
+    int segment, first, count;  // samples
+  };
+
+  void pack(const PassWeights<const float>& weights);
+  void take_past(const float* past);
+  void run(const Stretch& at, Conditioning<const float> conditioning);
+  float* logits_of(const Stretch& at);
+  template <class Each>
+  void each_stretch(const Each& each) const;
+
+  float* x(int layer, int segment, int sample);
+  float* kept(std::vector<float>& of, int layer, int segment, int sample);
+
+  PassShape shape_;
+  const Kernels& kernels_;
+  int longest_;                                // dilation: so many rows of zeros come before each segment
+  std::vector<float> past_;                    // [B, 2 + T]
+  std::vector<float> x_;                       // [N, B, longest + T, R]: input of each layer
+  std::vector<float> gates_, contents_;        // [N, B, T, R]
+  std::vector<float> skip_, hidden_;           // [B, T, S], after their rectifiers
+  std::vector<float> probabilities_;           // [B, T, 256]
+  std::vector<std::uint8_t> codes_;            // [B, T]
+  std::vector<float> input_, input_skip_, skip_bias_, output_, logits_, logits_bias_;
+  struct Layer {
+    std::vector<float> past, now, residual, residual_bias, skip;  // [R, 2R], [R, 2R], [R, R], [R], [R, S]
+    std::vector<float> past_back, now_back;                       // [2R, R]
+  };
+  std::vector<Layer> layers_;
+  std::vector<float> preactivations_, z_;  // of a stretch
+};
+
+}  // namespace rttraining

@@ -1,0 +1,46 @@
+// The loops of a decoder's training pass over vectors of one instruction set. All matrices are row-major float32, time
+// in rows and channels in columns; numbers of columns are multiples of `width`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rttraining {
+
+// a [rows, depth] as it lies in memory: element (i, j) is at data[i * row_step + j * depth_step]. So a matrix and its
+// transpose are the same to `accumulate`.
+struct Factor {
+  const float* data;
+  std::ptrdiff_t row_step, depth_step;
+};
+
+struct Kernels {
+  int width;  // floats in a vector
+
+  // c [rows, columns] += a [rows, depth] b [depth, columns]; c_step, b_step: floats from row to row.
+  void (*accumulate)(float* c, std::ptrdiff_t c_step, int rows, int columns, Factor a, int depth, const float* b,
+                     std::ptrdiff_t b_step);
+  // gates, contents and z [rows, r] from pre-activations [rows, 2r]: sigmoid, tanh, and their product.
+  void (*gate)(const float* preactivation, int rows, int r, float* gates, float* contents, float* z);
+  // Gradients of pre-activations [rows, 2r] from those of z [rows, r]; and z anew.
+  void (*gate_gradient)(const float* dz, const float* gates, const float* contents, int rows, int r,
+                        float* dpreactivation, float* z);
+  void (*relu)(const float* from, int count, float* to);
+  // `from` where `through` is above 0, and 0 elsewhere.
+  void (*relu_gradient)(const float* from, const float* through, int count, float* to);
+  // sum [columns] += the sum of rows [rows, columns].
+  void (*add_rows)(const float* rows_of, int rows, int columns, float* sum);
+  // logits [rows, 256] become probabilities; losses [rows]: minus the logarithm of each code's.
+  void (*softmax)(float* logits, const std::uint8_t* codes, int rows, float* losses);
+  // A code for each row of logits [rows, 256], drawn with numbers in [0, 1).
+  void (*draw)(const float* logits, const float* uniform, int rows, std::uint8_t* codes);
+  // probabilities [rows, 256] become gradients: less 1 at the code, times weights [rows].
+  void (*softmax_gradient)(float* probabilities, const std::uint8_t* codes, const float* weights, int rows);
+};
+
+extern const Kernels kAvx2Kernels, kAvx512Kernels;
+
+// The best of this processor, or null: a build or a processor without them.
+const Kernels* best_kernels() noexcept;
+
+}  // namespace rttraining

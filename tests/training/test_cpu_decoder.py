@@ -1,0 +1,161 @@
+"""The training pass of the CPU beside PyTorch's: the same losses, gradients and draws, whatever the shape."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import mu_law
+from models.decoder import Decoder
+from rtserver._engine import DecoderPass
+from rtserver.model_config import DecoderConfig
+from training import cpu_decoder
+from training.network import draw_codes
+
+pytestmark = pytest.mark.skipif(not DecoderPass.width(), reason="this processor has no kernels of the training pass")
+
+HOP, LATENT = 160, 16
+# blocks, layers, R, S, segments, samples: stretches of 192 that do and don't fit, dilations beyond the segment
+SHAPES = [
+    (1, 1, 16, 16, 1, 192),
+    (2, 4, 48, 64, 3, 500),
+    (1, 9, 32, 48, 2, 200),
+    (2, 3, 64, 128, 1, 1),
+    (1, 5, 96, 32, 2, 1601),
+]
+
+
+def example(shape: tuple[int, ...], seed: int = 0) -> tuple[Decoder, torch.Tensor, torch.Tensor, torch.Tensor]:
+    blocks, layers, r, s, batch, samples = shape
+    torch.manual_seed(seed)
+    decoder = Decoder(DecoderConfig(blocks=blocks, layers=layers, residual_channels=r, skip_channels=s), LATENT, HOP)
+    codes = torch.randint(0, 256, (batch, samples))
+    past = mu_law.network_input(codes) + 0.01 * torch.randn(batch, samples)
+    latents = torch.randn(batch, LATENT, -(-samples // HOP), requires_grad=True)
+    return decoder, past, latents, codes
+
+
+def of_torch(decoder: Decoder, past: torch.Tensor, latents: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(decoder(past.unsqueeze(1), latents), codes, reduction="none")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...]) -> None:
+    decoder, past, latents, codes = example(shape)
+    other, twin = copy.deepcopy(decoder), latents.detach().clone().requires_grad_()
+    assert cpu_decoder.usable(decoder, past)
+    weight = torch.rand(codes.shape)  # each loss counts differently
+    found, expected = cpu_decoder.losses(decoder, past, latents, codes), of_torch(other, past, twin, codes)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert latents.grad is not None and twin.grad is not None
+    gradients = {"latents": (latents.grad, twin.grad)}
+    for (name, mine), theirs in zip(decoder.named_parameters(), other.parameters(), strict=True):
+        assert mine.grad is not None
+        gradients[name] = (mine.grad, torch.zeros_like(mine) if theirs.grad is None else theirs.grad)
+    for name, (mine, theirs) in gradients.items():
+        scale = float(theirs.abs().max())
+        assert float((mine - theirs).abs().max()) <= 2e-5 * scale + 1e-7, name
+        if not name.startswith(f"layers.{shape[0] * shape[1] - 1}.residual") and shape[5] > 1:
+            assert scale > 0.0, f"{name}: nothing to compare"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_draws_are_those_of_pytorch(shape: tuple[int, ...]) -> None:
+    decoder, past, latents, _ = example(shape)
+    uniform = torch.rand(past.shape)
+    expected = draw_codes(decoder(past.unsqueeze(1), latents).detach(), uniform)
+    found = cpu_decoder.draw(decoder, past, latents, uniform)
+    assert found.dtype == torch.int64
+    assert float((found == expected).float().mean()) > 0.995, "but for sums that round to the other side"
+    assert int((found - expected).abs().max()) <= 1
+
+
+def test_the_rounding_is_the_same_every_time() -> None:
+    decoder, past, latents, codes = example(SHAPES[1])
+    first = cpu_decoder.losses(decoder, past, latents, codes)
+    cpu_decoder.draw(decoder, past, latents, torch.rand(past.shape))  # uses the memory of a pass of this shape
+    again = cpu_decoder.losses(decoder, past, latents, codes)
+    assert torch.equal(first, again)
+    for losses in (first, again):
+        decoder.zero_grad()
+        losses.sum().backward()
+        gradient = decoder.logits.weight.grad
+        assert gradient is not None
+        if losses is first:
+            kept = gradient.clone()
+    assert torch.equal(kept, gradient), "each has the activations of its own"
+
+
+def test_losses_are_differentiated_once() -> None:
+    decoder, past, latents, codes = example(SHAPES[0])
+    loss = cpu_decoder.losses(decoder, past, latents, codes).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once; compute them again"):
+        loss.backward()
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    decoder, past, latents, codes = example(SHAPES[1])
+    with torch.no_grad():
+        losses = cpu_decoder.losses(decoder, past, latents, codes)
+    assert not losses.requires_grad
+    assert len(cpu_decoder._free) <= cpu_decoder.KEPT_PASSES
+
+
+def test_extreme_logits_give_finite_losses() -> None:
+    decoder, past, latents, codes = example(SHAPES[1])
+    with torch.no_grad():
+        decoder.logits.weight *= 1e4
+    found = cpu_decoder.losses(decoder, past, latents, codes)
+    expected = of_torch(decoder, past, latents, codes)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in decoder.parameters() if p.grad is not None)
+
+
+def test_other_decoders_are_left_to_pytorch() -> None:
+    decoder, past, _, _ = example(SHAPES[1])
+    odd = Decoder(DecoderConfig(blocks=1, layers=2, residual_channels=20, skip_channels=32), LATENT, HOP)
+    assert not cpu_decoder.usable(odd, past)
+    assert not cpu_decoder.usable(decoder.double(), past)
+    decoder.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not cpu_decoder.usable(decoder, past)
+    decoder.compile()
+    assert not cpu_decoder.usable(decoder, past)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"residual_channels": 20}, "channels in multiples of"),
+        ({"dilations": []}, "layers"),
+        ({"dilations": [0]}, "dilations above 0"),
+        ({"samples": 0}, "samples above 0"),
+    ],
+)
+def test_a_shape_that_can_not_be_is_refused(change: dict[str, object], expected: str) -> None:
+    shape = {
+        "residual_channels": 16,
+        "skip_channels": 16,
+        "dilations": [1, 2],
+        "hop_samples": HOP,
+        "batch": 1,
+        "samples": 10,
+    }
+    with pytest.raises(ValueError, match=expected):
+        DecoderPass(**{**shape, **change})  # type: ignore[arg-type]
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    native = DecoderPass(residual_channels=16, skip_channels=16, dilations=[1], hop_samples=HOP, batch=1, samples=10)
+    with pytest.raises(ValueError, match="input_bias is missing"):
+        native.backward([np.zeros(32, np.float32)], np.zeros(10, np.float32))
+    with pytest.raises(ValueError, match="input: expected 32 numbers"):
+        native.backward([np.zeros(3, np.float32)], np.zeros(10, np.float32))

@@ -1,0 +1,130 @@
+"""A decoder's losses and gradients by the engine's own training pass, where the processor has the kernels for it.
+
+On a CPU PyTorch spends much of a training step on moving intermediate results to memory and back; the pass
+(csrc/training) keeps a stretch of time in the cache through all layers. The numbers are those of models.Decoder within
+float32's rounding. Shapes: B segments, T samples, L latent channels, H hops, N layers, R residual and S skip channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.decoder import Decoder, GatedLayer
+from rtserver._engine import DecoderPass
+
+KEPT_PASSES = 2  # of different shapes, with the memory for their activations
+
+_free: dict[tuple[Any, ...], DecoderPass] = {}  # by shape, the one used last at the end
+
+
+def usable(decoder: nn.Module, past: Tensor) -> bool:
+    """Whether `losses` and `draw` can stand in for this decoder: a plain one in float32, on a CPU that can."""
+    width = DecoderPass.width()
+    if not width or not isinstance(decoder, Decoder) or past.device.type != "cpu":
+        return False
+    config = decoder.config
+    compiled = decoder._compiled_call_impl is not None
+    plain = decoder.input.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and not compiled
+    return plain and not any(channels % width for channels in (config.residual_channels, config.skip_channels))
+
+
+def losses(decoder: Decoder, past: Tensor, latents: Tensor, codes: Tensor) -> Tensor:
+    """Cross-entropy [B, T] in nats of codes [B, T] given past network inputs [B, T] and latents [B, L, H].
+
+    Like the decoder's own, it can be differentiated once, with respect to weights and latents.
+    """
+    return cast(
+        Tensor, _Losses.apply(_key(decoder, past), past, codes, *_conditioning(decoder, latents), *_weights(decoder))
+    )
+
+
+@torch.no_grad()
+def draw(decoder: Decoder, past: Tensor, latents: Tensor, uniform: Tensor) -> Tensor:
+    """Codes int64 [B, T] that the decoder draws with numbers [B, T] in [0, 1), led by past network inputs [B, T]."""
+    key = _key(decoder, past)
+    native = _take(key)
+    weights = [_array(w) for w in _weights(decoder)]
+    layers, output = (_array(c) for c in _conditioning(decoder, latents))
+    codes = native.draw(weights, layers, output, _array(past), _array(uniform))
+    _give_back(key, native)
+    return torch.from_numpy(codes).long()
+
+
+class _Losses(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, key: tuple[Any, ...], past: Tensor, codes: Tensor, layers: Tensor, output: Tensor, *weights: Tensor
+    ) -> Tensor:
+        native = _take(key)
+        arrays = [_array(w) for w in weights]
+        given = _array(codes.to(torch.uint8))
+        found = native.forward(arrays, _array(layers), _array(output), _array(past), given)
+        if any(ctx.needs_input_grad):
+            ctx.key, ctx.native = key, native  # with the activations that `backward` needs
+            ctx.save_for_backward(*weights)
+        else:
+            _give_back(key, native)
+        return torch.from_numpy(found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        native, ctx.native = ctx.native, None
+        if native is None:
+            raise RuntimeError("a decoder's losses can be differentiated once; compute them again")
+        own, layers, output = native.backward([_array(w) for w in ctx.saved_tensors], _array(gradients[0]))
+        _give_back(ctx.key, native)
+        return (None, None, None, *map(torch.from_numpy, (layers, output, *own)))
+
+
+def _key(decoder: Decoder, past: Tensor) -> tuple[Any, ...]:
+    config = decoder.config
+    return (config.residual_channels, config.skip_channels, tuple(config.dilations), decoder.hop_samples, *past.shape)
+
+
+def _take(key: tuple[Any, ...]) -> DecoderPass:
+    if key in _free:
+        return _free.pop(key)
+    r, s, dilations, hop, batch, samples = key
+    return DecoderPass(
+        residual_channels=r,
+        skip_channels=s,
+        dilations=list(dilations),
+        hop_samples=hop,
+        batch=batch,
+        samples=samples,
+    )
+
+
+def _give_back(key: tuple[Any, ...], native: DecoderPass) -> None:
+    _free[key] = native
+    while len(_free) > KEPT_PASSES:
+        del _free[next(iter(_free))]
+
+
+def _conditioning(decoder: Decoder, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """What latents [B, L, H] and biases add to each layer [N, B, H, 2R] and to the output [B, H, S]."""
+    layers = [
+        layer.latent(latents) + cast(Tensor, layer.dilated.bias)[:, None]
+        for layer in cast(list[GatedLayer], decoder.layers)
+    ]
+    output = decoder.output_latent(latents) + cast(Tensor, decoder.output.bias)[:, None]
+    return torch.stack(layers).transpose(2, 3), output.transpose(1, 2)
+
+
+def _weights(decoder: Decoder) -> list[Tensor]:
+    """In the order of DecoderPass."""
+    d = decoder
+    weights: list[Any] = [d.input.weight, d.input.bias, d.input_skip.weight, d.input_skip.bias]
+    for layer in cast(list[GatedLayer], d.layers):
+        weights += [layer.dilated.weight, layer.residual.weight, layer.residual.bias]
+        weights += [layer.skip.weight, layer.skip.bias]
+    return [*weights, d.output.weight, d.logits.weight, d.logits.bias]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor, where they lie if they lie in order."""
+    return cast(np.ndarray, tensor.detach().contiguous().numpy())
