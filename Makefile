@@ -7,6 +7,7 @@ NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plu
 CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 PORT ?= 9000
 MINUTES ?= 10
+MARGIN ?= live
 CONFIG ?= training/configs/classical.toml
 export PYTHON
 
@@ -36,7 +37,8 @@ corpus: setup  ## the six domains of training/configs/classical.toml, from score
 	@$(BIN)/python -m training.corpus --config $(CONFIG)
 
 stage: setup  ## MINUTES=10 of rtserver live on virtual devices: the piano beside identity16k, misses and latency
-	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/live -s
+	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) RTSERVER_STAGE_MARGIN=$(MARGIN) \
+	  $(BIN)/python -m pytest tests/live -s
 
 hosts: plugin  ## the plugin in pedalboard, minihost, dawdreamer, Ardour, jalv and a CLAP host, all of it (half an hour)
 	@setup/hosts

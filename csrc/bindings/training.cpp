@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "cpu/decoder_config.h"
 #include "require.h"
 #include "training/decoder_pass.h"
 

@@ -1,4 +1,4 @@
-"""Ten minutes on stage, in real time: `make stage`. MINUTES=1 for a short look, OUT for a file with the figures.
+"""Ten minutes on stage, in real time: `make stage`. MINUTES=1 for a short look, MARGIN=balanced for more latency.
 
 The demo's melody goes into PulseAudio's virtual microphone, and then into JACK; the piano and identity16k play it at
 the same time, each through a server of its own into virtual headphones of its own, so that both meet the same machine.
@@ -25,7 +25,8 @@ from tests.live.performer import Performer
 from tests.server.harness import eventually
 
 MINUTES = float(os.environ.get("RTSERVER_STAGE_MINUTES", "10"))
-OUT = os.environ.get("RTSERVER_STAGE_OUT")
+MARGIN = os.environ.get("RTSERVER_STAGE_MARGIN", "live")
+OUT = os.environ.get("RTSERVER_STAGE_OUT")  # a file for the figures
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("RTSERVER_STAGE"), reason="takes ten minutes: make stage"),
     pytest.mark.timeout(60 * MINUTES + 300),
@@ -56,7 +57,7 @@ def play(
     begin: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Both models at once for MINUTES, after `begin`; a report and the lines that each told meanwhile."""
-    report: dict[str, Any] = {"minutes": MINUTES, "load_average": os.getloadavg()}
+    report: dict[str, Any] = {"minutes": MINUTES, "margin": MARGIN, "load_average": os.getloadavg()}
     lines = {}
     with ExitStack() as stack:
         performers = {}
@@ -64,7 +65,7 @@ def play(
             own = folder / headphones
             own.mkdir()
             performers[model] = stack.enter_context(
-                Performer(own, "--model", model, *arguments(model), environment=environment)
+                Performer(own, "--model", model, "--margin", MARGIN, *arguments(model), environment=environment)
             )
         begin()
         time.sleep(5.0)  # both have begun
