@@ -67,10 +67,9 @@ def markdown(found: dict[str, dict[str, float]], batch: int) -> str:
     ]
     audio = batch * SAMPLES / 16000
     for name, row in found.items():
-        rate = audio / row["engine"] * 1000.0
-        lines.append(
-            f"| {name} | {row['engine']:.0f} ms | {row['torch']:.0f} ms | {row['torch'] / row['engine']:.1f} | {rate:.1f} |"
-        )
+        engine, pytorch = row["engine"], row["torch"]
+        rate = audio / engine * 1000.0
+        lines.append(f"| {name} | {engine:.0f} ms | {pytorch:.0f} ms | {pytorch / engine:.1f} | {rate:.1f} |")
     return "\n".join(lines)
 
 

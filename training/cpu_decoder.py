@@ -22,14 +22,17 @@ _free: dict[tuple[Any, ...], DecoderPass] = {}  # by shape, the one used last at
 
 
 def usable(decoder: nn.Module, past: Tensor) -> bool:
-    """Whether `losses` and `draw` can stand in for this decoder: a plain one in float32, on a CPU that can."""
+    """Whether `losses` and `draw` can stand in for this decoder: one with weights in float32, on a CPU that can.
+
+    They compute in float32 under autocast too: PyTorch with bfloat16 is slower, even where the processor has it.
+    """
     width = DecoderPass.width()
     if not width or not isinstance(decoder, Decoder) or past.device.type != "cpu":
         return False
-    config = decoder.config
+    config, dtype = decoder.config, decoder.input.weight.dtype
     compiled = decoder._compiled_call_impl is not None
-    plain = decoder.input.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and not compiled
-    return plain and not any(channels % width for channels in (config.residual_channels, config.skip_channels))
+    fits = not any(channels % width for channels in (config.residual_channels, config.skip_channels))
+    return fits and dtype == torch.float32 and not compiled
 
 
 def losses(decoder: Decoder, past: Tensor, latents: Tensor, codes: Tensor) -> Tensor:
@@ -105,8 +108,10 @@ def _give_back(key: tuple[Any, ...], native: DecoderPass) -> None:
         del _free[next(iter(_free))]
 
 
+@torch.autocast("cpu", enabled=False)
 def _conditioning(decoder: Decoder, latents: Tensor) -> tuple[Tensor, Tensor]:
     """What latents [B, L, H] and biases add to each layer [N, B, H, 2R] and to the output [B, H, S]."""
+    latents = latents.float()
     layers = [
         layer.latent(latents) + cast(Tensor, layer.dilated.bias)[:, None]
         for layer in cast(list[GatedLayer], decoder.layers)

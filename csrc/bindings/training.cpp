@@ -104,13 +104,14 @@ struct Pass {
 }  // namespace
 
 void bind_training(py::module_& m) {
-  py::class_<Pass>(m, "DecoderPass",
-                   "One decoder's training pass on the CPU: losses of codes and their gradients.\n\n"
-                   "B segments of T samples, H hops, N layers. weights: the arrays of models.Decoder without the biases "
-                   "of gated convolutions and of the output, which are part of the conditioning, in the order input, "
-                   "input_bias, input_skip, input_skip_bias, of each layer dilated, residual, residual_bias, skip and "
-                   "skip_bias, output, logits, logits_bias. ValueError if an array or a size doesn't fit, or without "
-                   "AVX2 and AVX-512.")
+  py::class_<Pass>(
+      m, "DecoderPass",
+      "One decoder's training pass on the CPU: losses of codes and their gradients.\n\n"
+      "B segments of T samples, H hops, N layers. weights: the arrays of models.Decoder without the biases "
+      "of gated convolutions and of the output, which are part of the conditioning, in the order input, "
+      "input_bias, input_skip, input_skip_bias, of each layer dilated, residual, residual_bias, skip and "
+      "skip_bias, output, logits, logits_bias. ValueError if an array or a size doesn't fit, or without "
+      "AVX2 and AVX-512.")
       .def(py::init([](int residual_channels, int skip_channels, std::vector<int> dilations, int hop_samples, int batch,
                        int samples) {
              PassShape shape{residual_channels, skip_channels, hop_samples, batch, samples, std::move(dilations)};
@@ -141,7 +142,8 @@ void bind_training(py::module_& m) {
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
           py::arg("codes"),
-          "Losses [B, T] in nats of codes uint8 [B, T] given past network inputs [B, T] (shifted in here), conditioning "
+          "Losses [B, T] in nats of codes uint8 [B, T] given past network inputs [B, T] (shifted in here), "
+          "conditioning "
           "[N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs.")
       .def(
           "backward",

@@ -164,7 +164,8 @@ void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning)
 
   kernels_.relu(skip, n * s, skip);
   float* const hidden = hidden_.data() + place * static_cast<std::size_t>(s);
-  for (int k = 0; k < n; ++k) std::copy_n(hop_row(conditioning.output, 0, at.first + k, s), s, hidden + product({k, s}));
+  for (int k = 0; k < n; ++k)
+    std::copy_n(hop_row(conditioning.output, 0, at.first + k, s), s, hidden + product({k, s}));
   kernels_.accumulate(hidden, s, n, s, {skip, s, 1}, s, output_.data(), s);
   kernels_.relu(hidden, n * s, hidden);
   float* const logits = logits_of(at);

@@ -78,13 +78,13 @@ class DecoderPass {
 
   PassShape shape_;
   const Kernels& kernels_;
-  int longest_;                                // dilation: so many rows of zeros come before each segment
-  std::vector<float> past_;                    // [B, 2 + T]
-  std::vector<float> x_;                       // [N, B, longest + T, R]: input of each layer
-  std::vector<float> gates_, contents_;        // [N, B, T, R]
-  std::vector<float> skip_, hidden_;           // [B, T, S], after their rectifiers
-  std::vector<float> probabilities_;           // [B, T, 256]
-  std::vector<std::uint8_t> codes_;            // [B, T]
+  int longest_;                          // dilation: so many rows of zeros come before each segment
+  std::vector<float> past_;              // [B, 2 + T]
+  std::vector<float> x_;                 // [N, B, longest + T, R]: input of each layer
+  std::vector<float> gates_, contents_;  // [N, B, T, R]
+  std::vector<float> skip_, hidden_;     // [B, T, S], after their rectifiers
+  std::vector<float> probabilities_;     // [B, T, 256]
+  std::vector<std::uint8_t> codes_;      // [B, T]
   std::vector<float> input_, input_skip_, skip_bias_, output_, logits_, logits_bias_;
   struct Layer {
     std::vector<float> past, now, residual, residual_bias, skip;  // [R, 2R], [R, 2R], [R, R], [R], [R, S]

@@ -9,6 +9,6 @@ constexpr int kSums = 12;  // registers that hold sums
 
 namespace rttraining {
 extern const Kernels kAvx2Kernels{kWidth,        accumulate, gate,    gate_gradient, relu,
-                                 relu_gradient, add_rows,   softmax, draw,          softmax_gradient};
+                                  relu_gradient, add_rows,   softmax, draw,          softmax_gradient};
 }
 #endif

@@ -1,5 +1,5 @@
-// `Kernels` over the vectors of one instruction set. Included by one translation unit a set after its `Simd`. Everything
-// is in an unnamed namespace, as in cpu/kernels_vector.h.
+// `Kernels` over the vectors of one instruction set. Included by one translation unit a set after its `Simd`.
+// Everything is in an unnamed namespace, as in cpu/kernels_vector.h.
 #pragma once
 
 #include "cpu/vector_math.h"
@@ -137,8 +137,7 @@ void softmax(float* logits, const std::uint8_t* codes, int rows, float* losses) 
     }
     const float sum = Simd::sum(sums);
     const Float scale = Simd::broadcast(1.0f / sum);
-    for (int i = 0; i < kClasses; i += kWidth)
-      Simd::store(logits + i, Simd::multiply(Simd::load(logits + i), scale));
+    for (int i = 0; i < kClasses; i += kWidth) Simd::store(logits + i, Simd::multiply(Simd::load(logits + i), scale));
     losses[n] = __builtin_logf(sum) - (chosen - most);
   }
 }

@@ -119,14 +119,25 @@ def test_extreme_logits_give_finite_losses() -> None:
     assert all(torch.isfinite(p.grad).all() for p in decoder.parameters() if p.grad is not None)
 
 
+def test_under_autocast_it_stays_float32() -> None:
+    decoder, past, latents, codes = example(SHAPES[1])
+    expected = cpu_decoder.losses(decoder, past, latents, codes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cpu_decoder.usable(decoder, past)
+        found = cpu_decoder.losses(decoder, past, latents.bfloat16().float(), codes)
+        drawn = cpu_decoder.draw(decoder, past, latents.bfloat16(), torch.rand(past.shape))
+    assert found.dtype == torch.float32 and drawn.dtype == torch.int64
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.05)  # the latents were rounded
+    found.sum().backward()
+    assert latents.grad is not None
+
+
 def test_other_decoders_are_left_to_pytorch() -> None:
     decoder, past, _, _ = example(SHAPES[1])
     odd = Decoder(DecoderConfig(blocks=1, layers=2, residual_channels=20, skip_channels=32), LATENT, HOP)
     assert not cpu_decoder.usable(odd, past)
     assert not cpu_decoder.usable(decoder.double(), past)
     decoder.float()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not cpu_decoder.usable(decoder, past)
     decoder.compile()
     assert not cpu_decoder.usable(decoder, past)
 
