@@ -610,8 +610,8 @@ class DecoderPass:
 
     weights: the arrays of models.Decoder without the biases of gated convolutions and of the output, which are part of
     the conditioning, in the order input, input_bias, input_skip, input_skip_bias, of each layer dilated, residual,
-    residual_bias, skip and skip_bias, output, logits, logits_bias. Raises ValueError if an array or a size doesn't fit,
-    or on a processor without AVX2 and AVX-512.
+    residual_bias, skip and skip_bias, output, logits, logits_bias. isa: as in Decoder. Raises ValueError if an array or
+    a size doesn't fit, or where there are no kernels: they are for AVX2 and AVX-512.
     """
 
     def __init__(
@@ -623,9 +623,10 @@ class DecoderPass:
         hop_samples: int,
         batch: int,
         samples: int,
+        isa: str = "auto",
     ) -> None: ...
     @staticmethod
-    def width() -> int:
+    def width(isa: str = "auto") -> int:
         """Channels must be multiples of this; 0 where this processor has no kernels."""
 
     def forward(

@@ -76,12 +76,12 @@ FloatArray zeros(std::vector<py::ssize_t> shape) {
 }
 
 struct Pass {
-  explicit Pass(PassShape shape) : pass(std::move(shape), kernels()) {}
+  Pass(PassShape shape, const std::string& isa) : pass(std::move(shape), kernels(isa)) {}
 
-  static const rttraining::Kernels& kernels() {
-    const rttraining::Kernels* best = rttraining::best_kernels();
-    if (!best) throw std::invalid_argument("decoder pass: expected a processor with AVX2 or AVX-512");
-    return *best;
+  static const rttraining::Kernels& kernels(const std::string& isa) {
+    const rttraining::Kernels* found = rttraining::kernels_of(isa);
+    if (!found) throw std::invalid_argument("decoder pass: expected AVX2 or AVX-512, found neither");
+    return *found;
   }
 
   std::size_t samples() const {
@@ -113,19 +113,19 @@ void bind_training(py::module_& m) {
       "skip_bias, output, logits, logits_bias. ValueError if an array or a size doesn't fit, or without "
       "AVX2 and AVX-512.")
       .def(py::init([](int residual_channels, int skip_channels, std::vector<int> dilations, int hop_samples, int batch,
-                       int samples) {
+                       int samples, const std::string& isa) {
              PassShape shape{residual_channels, skip_channels, hop_samples, batch, samples, std::move(dilations)};
-             return std::make_unique<Pass>(std::move(shape));
+             return std::make_unique<Pass>(std::move(shape), isa);
            }),
            py::kw_only(), py::arg("residual_channels"), py::arg("skip_channels"), py::arg("dilations"),
-           py::arg("hop_samples"), py::arg("batch"), py::arg("samples"))
+           py::arg("hop_samples"), py::arg("batch"), py::arg("samples"), py::arg("isa") = "auto")
       .def_static(
           "width",
-          [] {
-            const rttraining::Kernels* kernels = rttraining::best_kernels();
+          [](const std::string& isa) {
+            const rttraining::Kernels* kernels = rttraining::kernels_of(isa);
             return kernels ? kernels->width : 0;
           },
-          "Channels must be multiples of this; 0 where this processor has no kernels.")
+          py::arg("isa") = "auto", "Channels must be multiples of this; 0 where this processor has no kernels.")
       .def(
           "forward",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,

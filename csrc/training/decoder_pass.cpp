@@ -38,15 +38,13 @@ std::vector<float> every_second(const float* from, std::size_t count) {
 
 }  // namespace
 
-const Kernels* best_kernels() noexcept {
+const Kernels* kernels_of(const std::string& isa) {
+  const rtengine::Isa chosen = rtengine::float_isa(rtengine::choose_isa(isa));
 #if defined(__x86_64__) || defined(_M_X64)
-  const auto has = [](rtengine::Isa isa) {
-    const auto all = rtengine::available_isas();
-    return std::find(all.begin(), all.end(), isa) != all.end();
-  };
-  if (has(rtengine::Isa::kAvx512)) return &kAvx512Kernels;
-  if (has(rtengine::Isa::kAvx2)) return &kAvx2Kernels;
+  if (chosen == rtengine::Isa::kAvx512) return &kAvx512Kernels;
+  if (chosen == rtengine::Isa::kAvx2) return &kAvx2Kernels;
 #endif
+  static_cast<void>(chosen);
   return nullptr;
 }
 

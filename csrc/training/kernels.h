@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace rttraining {
 
@@ -40,7 +41,8 @@ struct Kernels {
 
 extern const Kernels kAvx2Kernels, kAvx512Kernels;
 
-// The best of this processor, or null: a build or a processor without them.
-const Kernels* best_kernels() noexcept;
+// Those that an instruction set (see cpu/isa.h) runs, or null: there are none for it. Throws std::invalid_argument on a
+// name that is unknown or that this processor lacks.
+const Kernels* kernels_of(const std::string& isa);
 
 }  // namespace rttraining

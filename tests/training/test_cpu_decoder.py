@@ -11,13 +11,14 @@ import torch.nn.functional as F
 
 from models import mu_law
 from models.decoder import Decoder
-from rtserver._engine import DecoderPass
+from rtserver._engine import DecoderPass, available_isas
 from rtserver.model_config import DecoderConfig
 from training import cpu_decoder
 from training.network import draw_codes
 
 pytestmark = pytest.mark.skipif(not DecoderPass.width(), reason="this processor has no kernels of the training pass")
 
+ISAS = [isa for isa in ("avx2", "avx512") if isa in available_isas()]
 HOP, LATENT = 160, 16
 # blocks, layers, R, S, segments, samples: stretches of 192 that do and don't fit, dilations beyond the segment
 SHAPES = [
@@ -39,12 +40,21 @@ def example(shape: tuple[int, ...], seed: int = 0) -> tuple[Decoder, torch.Tenso
     return decoder, past, latents, codes
 
 
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An instruction set that every pass is made for."""
+    name = str(request.param)
+    monkeypatch.setenv("RTSERVER_ISA", name)
+    monkeypatch.setattr(cpu_decoder, "_free", {})
+    return name
+
+
 def of_torch(decoder: Decoder, past: torch.Tensor, latents: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(decoder(past.unsqueeze(1), latents), codes, reduction="none")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...]) -> None:
+def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], isa: str) -> None:
     decoder, past, latents, codes = example(shape)
     other, twin = copy.deepcopy(decoder), latents.detach().clone().requires_grad_()
     assert cpu_decoder.usable(decoder, past)
@@ -66,7 +76,7 @@ def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...]) -> No
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_draws_are_those_of_pytorch(shape: tuple[int, ...]) -> None:
+def test_draws_are_those_of_pytorch(shape: tuple[int, ...], isa: str) -> None:
     decoder, past, latents, _ = example(shape)
     uniform = torch.rand(past.shape)
     expected = draw_codes(decoder(past.unsqueeze(1), latents).detach(), uniform)
