@@ -107,10 +107,19 @@ def _server(options: LiveOptions, stack: contextlib.ExitStack) -> tuple[int, lis
         raise UserError(f"port {options.port} is in use by another program; choose another --port")
     port = options.port or (free_port() if port_in_use(DEFAULT_PORT) else DEFAULT_PORT)
     wanted = options.models or ("piano",)
-    own = OwnServer(wanted, port, arguments=("--margin", options.margin, "--precision", options.precision))
-    _say(options, f"starting rtserver on port {port}")
-    stack.enter_context(own)
-    return port, [own.model_names[model] for model in wanted]
+
+    def start(port: int) -> OwnServer:
+        own = OwnServer(wanted, port, arguments=("--margin", options.margin, "--precision", options.precision))
+        _say(options, f"starting rtserver on port {port}")
+        return stack.enter_context(own)
+
+    try:
+        own = start(port)
+    except UserError:
+        if options.port is not None or not port_in_use(port):
+            raise
+        own = start(free_port())  # somebody took it in the same moment
+    return own.port, [own.model_names[model] for model in wanted]
 
 
 def _instruments(port: int, models: list[str]) -> tuple[list[Instrument], int]:
