@@ -1,4 +1,5 @@
-// DecoderPass for Python: arrays are those of the tensors, and stay where they are. The GIL is released throughout.
+// DecoderPass for Python: arrays are those of the tensors, and stay where they are. The GIL is released while it
+// computes.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -91,11 +92,20 @@ struct Pass {
     return static_cast<std::size_t>(pass.shape().batch) * static_cast<std::size_t>(pass.shape().hops());
   }
 
-  Conditioning<const float> read(const py::handle& layers, const py::handle& output) const {
+  // What `forward` and `draw` are led by.
+  struct Inputs {
+    PassWeights<const float> weights;
+    Conditioning<const float> conditioning;
+    const float* past;
+  };
+  Inputs read(const py::list& arrays, const py::handle& layers, const py::handle& output,
+              const py::handle& past) const {
     const PassShape& shape = pass.shape();
     const std::size_t rows = hops() * static_cast<std::size_t>(shape.layers());
-    return {numbers<float>("conditioning", layers, rows * 2 * static_cast<std::size_t>(shape.r)),
-            numbers<float>("output conditioning", output, hops() * static_cast<std::size_t>(shape.s))};
+    return {read_weights(shape, arrays),
+            {numbers<float>("conditioning", layers, rows * 2 * static_cast<std::size_t>(shape.r)),
+             numbers<float>("output conditioning", output, hops() * static_cast<std::size_t>(shape.s))},
+            numbers<float>("past", past, samples())};
   }
 
   DecoderPass pass;
@@ -130,21 +140,18 @@ void bind_training(py::module_& m) {
           "forward",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
              const py::handle& past, const py::handle& codes) {
-            const auto weights = read_weights(self.pass.shape(), arrays);
-            const auto given = self.read(conditioning, output);
-            const float* inputs = numbers<float>("past", past, self.samples());
+            const auto given = self.read(arrays, conditioning, output, past);
             const std::uint8_t* wanted = numbers<std::uint8_t>("codes", codes, self.samples());
             FloatArray losses({self.pass.shape().batch, self.pass.shape().samples});
             float* to = losses.mutable_data();
             py::gil_scoped_release released;
-            self.pass.forward(weights, given, inputs, wanted, to);
+            self.pass.forward(given.weights, given.conditioning, given.past, wanted, to);
             return losses;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
           py::arg("codes"),
           "Losses [B, T] in nats of codes uint8 [B, T] given past network inputs [B, T] (shifted in here), "
-          "conditioning "
-          "[N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs.")
+          "conditioning [N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs.")
       .def(
           "backward",
           [](Pass& self, const py::list& arrays, const py::handle& dlosses) {
@@ -175,14 +182,12 @@ void bind_training(py::module_& m) {
           "draw",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
              const py::handle& past, const py::handle& uniform) {
-            const auto weights = read_weights(self.pass.shape(), arrays);
-            const auto given = self.read(conditioning, output);
-            const float* inputs = numbers<float>("past", past, self.samples());
+            const auto given = self.read(arrays, conditioning, output, past);
             const float* drawn = numbers<float>("uniform", uniform, self.samples());
             py::array_t<std::uint8_t> codes({self.pass.shape().batch, self.pass.shape().samples});
             std::uint8_t* to = codes.mutable_data();
             py::gil_scoped_release released;
-            self.pass.draw(weights, given, inputs, drawn, to);
+            self.pass.draw(given.weights, given.conditioning, given.past, drawn, to);
             return codes;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),

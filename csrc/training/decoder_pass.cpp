@@ -74,6 +74,7 @@ DecoderPass::DecoderPass(PassShape shape, const Kernels& kernels) : shape_(std::
   layers_.resize(static_cast<std::size_t>(n));
   preactivations_.resize(product({kStretch, 2, r}));
   z_.resize(product({kStretch, r}));
+  dpreactivations_.resize(product({n, longest_ + t, 2, r}));
 }
 
 float* DecoderPass::x(int layer, int segment, int sample) {
@@ -202,8 +203,8 @@ void DecoderPass::draw(const PassWeights<const float>& weights, Conditioning<con
 void DecoderPass::backward(const PassWeights<const float>& weights, const float* dlosses,
                            const PassWeights<float>& gradients, Conditioning<float> dconditioning) {
   const int r = shape_.r, s = shape_.s, n = shape_.layers(), t = shape_.samples;
-  const std::size_t layer_rows = static_cast<std::size_t>(t + longest_);  // zeros follow, as they come before x
-  std::vector<float> da(product({n, 2, r}) * layer_rows), dz(product({kStretch, r})), dx(product({kStretch, r}));
+  const std::size_t layer_rows = static_cast<std::size_t>(t + longest_);
+  std::vector<float> dz(product({kStretch, r})), dx(product({kStretch, r}));
   std::vector<float> dhidden(product({kStretch, s})), dskip(product({kStretch, s})), dskip_bias(product({s}));
   std::vector<float> dpast(product({n, 2, r, r})), dnow(product({n, 2, r, r})), dinput(product({2, r}));
 
@@ -248,7 +249,7 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
         std::fill(dz.begin(), dz.end(), 0.0f);
         kernels_.accumulate(dz.data(), r, count, r, {dskip.data(), s, 1}, s, w.skip, r);
         if (goes_on) kernels_.accumulate(dz.data(), r, count, r, {dx.data(), r, 1}, r, w.residual, r);
-        float* const layer_da = da.data() + product({i, 2, r}) * layer_rows;
+        float* const layer_da = dpreactivations_.data() + product({i, 2, r}) * layer_rows;
         float* const own_da = layer_da + product({first, 2, r});
         kernels_.gate_gradient(dz.data(), kept(gates_, i, segment, first), kept(contents_, i, segment, first), count, r,
                                own_da, z_.data());

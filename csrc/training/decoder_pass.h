@@ -92,6 +92,7 @@ class DecoderPass {
   };
   std::vector<Layer> layers_;
   std::vector<float> preactivations_, z_;  // of a stretch
+  std::vector<float> dpreactivations_;     // [N, T + longest, 2R], for `backward`; zeros follow, as they come before x_
 };
 
 }  // namespace rttraining

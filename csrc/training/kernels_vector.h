@@ -16,6 +16,7 @@ using rtengine::unroll;
 
 constexpr float kLog2E = 1.44269504f;
 constexpr int kClasses = rtengine::kClasses;
+constexpr int kSums = kWidth >= 16 ? 24 : 12;  // registers that hold sums: of 32 in AVX-512, of 16 in AVX2
 
 // I rows by V vectors of c, held in registers.
 template <int I, int V>
@@ -63,7 +64,7 @@ void accumulate(float* c, std::ptrdiff_t c_step, int rows, int columns, Factor a
     strip<decltype(vectors)::value>(c + at, c_step, rows, a, depth, b + at, b_step);
   };
   int at = 0;
-  if (kSums >= 24) {  // 3 vectors by 8 rows read least for what they do, 4 by 6 nearly as little
+  if constexpr (kSums >= 24) {  // 3 vectors by 8 rows read least for what they do, 4 by 6 nearly as little
     while (columns - at >= 3 * kWidth && (columns - at) % (4 * kWidth) != 0) strip_of(Index<3>{}, at), at += 3 * kWidth;
     for (; columns - at >= 4 * kWidth; at += 4 * kWidth) strip_of(Index<4>{}, at);
   }
@@ -157,6 +158,9 @@ void softmax_gradient(float* probabilities, const std::uint8_t* codes, const flo
       Simd::store(probabilities + i, Simd::multiply(Simd::load(probabilities + i), weight));
   }
 }
+
+constexpr Kernels kKernels{kWidth,        accumulate, gate,    gate_gradient, relu,
+                           relu_gradient, add_rows,   softmax, draw,          softmax_gradient};
 
 }  // namespace
 }  // namespace rttraining
