@@ -11,14 +11,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rtserver.model_config import ModelConfig
+from models.decoder import Decoder
+from rtserver.model_config import DecoderConfig, ModelConfig
+from training.grow import fits, grow
 from training.network import TranslationNetwork
 
 FORMAT = 2
@@ -106,48 +108,71 @@ def read_compact(folder: Path) -> dict[str, Any]:
     return {"format": FORMAT, "step": index["step"], "model": index["model"], "network": whole, "average": whole}
 
 
-def weights_of(path: Path) -> dict[str, Tensor]:
-    """Weights to begin a run with, by the names of `TranslationNetwork`: of a pack, a checkpoint or a compact one.
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin a run with, by the names of `TranslationNetwork`; and the shape of their decoders, if told."""
 
-    Of a checkpoint the averaged ones. FileNotFoundError or ValueError if there is nothing of the kind.
+    weights: dict[str, Tensor]
+    decoder: DecoderConfig | None = None
+
+
+def start_of(path: Path) -> Start:
+    """What a pack, a checkpoint or a compact one has to begin a run with; of a checkpoint the averaged weights.
+
+    FileNotFoundError or ValueError if there is nothing of the kind.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no pack or checkpoint there to start from")
     if path.is_file():
         content = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(content, dict) and "encoder" in content and "decoders" in content:
-            return {
-                **{f"encoder.{k}": v.float() for k, v in content["encoder"].items()},
-                **{f"decoders.{d}.{k}": v.float() for d, w in content["decoders"].items() for k, v in w.items()},
-            }
-    return {k: v.float() for k, v in read(path)["average"].items()}
+            weights = {f"encoder.{k}": v.float() for k, v in content["encoder"].items()}
+            for name, decoder in content["decoders"].items():
+                weights |= {f"decoders.{name}.{k}": v.float() for k, v in decoder.items()}
+            return Start(weights, ModelConfig.from_dict(content["config"]).decoder)
+    state = read(path)
+    decoder = ModelConfig.from_dict(state["model"]).decoder if "model" in state else None
+    return Start({k: v.float() for k, v in state["average"].items()}, decoder)
 
 
-def start_from(network: TranslationNetwork, weights: Mapping[str, Tensor], copies: Mapping[str, str]) -> list[str]:
-    """Fill a network with what fits of other weights; gives the decoders (and heads) that stay fresh.
+def start_from(network: TranslationNetwork, start: Start, copies: Mapping[str, str]) -> list[str]:
+    """Fill a network with what fits of other weights, smaller decoders growing into its own (`training/grow.py`).
 
-    copies: decoder -> the decoder of `weights` that it begins as. ValueError if the encoder is of another shape, or a
-    decoder that is named isn't there.
+    copies: decoder -> the decoder of `start` that it begins as. Gives the decoders and heads that stay fresh.
+    ValueError if the encoder is of another shape, or a decoder that is named isn't there.
     """
-    state = network.state_dict()
-    found: dict[str, Tensor] = {}
+    fresh = []
+    for group, module in network.named_children():
+        if not isinstance(module, nn.ModuleDict):
+            if not _fill(module, _below(start.weights, f"{group}."), required=group if group == "encoder" else ""):
+                fresh.append(group)
+            continue
+        for name, decoder in module.items():
+            source = copies.get(name, name)
+            weights = _below(start.weights, f"{group}.{source}.")
+            if name in copies and not weights:
+                raise ValueError(f"start_decoders.{name}: there is no decoder {source!r} to start from")
+            other = start.decoder if weights and start.decoder != network.config.decoder else None
+            if other and fits(other, network.config.decoder):
+                grow(cast(Decoder, decoder), weights, other)
+            elif not _fill(decoder, weights):
+                fresh.append(f"{group}.{name}")
+    return fresh
+
+
+def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _fill(module: nn.Module, weights: Mapping[str, Tensor], required: str = "") -> bool:
+    """Load what has the shape of the module's own; gives whether nothing is missing. ValueError if something is, and
+    the module, by the name of `required`, must be whole."""
+    state = module.state_dict()
+    found = {name: weights[name] for name in state if name in weights and weights[name].shape == state[name].shape}
+    module.load_state_dict(found, strict=False)
     for name, value in state.items():
-        group, _, rest = name.partition(".")
-        source = name
-        if group == "decoders":
-            decoder, _, rest = rest.partition(".")
-            if decoder in copies:
-                source = f"decoders.{copies[decoder]}.{rest}"
-                if source not in weights:
-                    raise ValueError(f"start_decoders.{decoder}: there is no decoder {copies[decoder]!r} to start from")
-        given = weights.get(source)
-        if given is not None and given.shape == value.shape:
-            found[name] = given
-        elif group == "encoder":
-            there = "missing" if given is None else f"of shape {list(given.shape)}"
-            raise ValueError(f"start: expected {name} of shape {list(value.shape)}, found it {there}")
-    network.load_state_dict(found, strict=False)
-    missing = [
-        ".".join(name.split(".")[: 2 if name.startswith("decoders") else 1]) for name in state if name not in found
-    ]
-    return list(dict.fromkeys(missing))
+        if required and name not in found:
+            there = f"of shape {list(weights[name].shape)}" if name in weights else "missing"
+            wanted = f"{required}.{name} of shape {list(value.shape)}"
+            raise ValueError(f"start: expected {wanted}, found it {there}")
+    return len(found) == len(state)

@@ -98,7 +98,7 @@ def student(settings: Settings, teacher: Path) -> TranslationNetwork:
     """The network of a configuration with a fresh encoder, and of a pack or checkpoint all else that fits."""
     torch.manual_seed(settings.train.seed)
     network = TranslationNetwork(settings.model, list(settings.train.domains), len(settings.train.timbre_lags_ms))
-    given, mine = checkpoint.weights_of(teacher), network.state_dict()
+    given, mine = checkpoint.start_of(teacher).weights, network.state_dict()
     fits = {k: v for k, v in given.items() if not k.startswith("encoder.") and k in mine and v.shape == mine[k].shape}
     network.load_state_dict(fits, strict=False)
     return network

@@ -69,8 +69,8 @@ class Trainer:
         self.network = TranslationNetwork(settings.model, list(train.domains), len(instruments))
         if train.start:
             here = Path(train.start)
-            weights = checkpoint.weights_of(here if here.exists() else CHECKOUT / here)
-            checkpoint.start_from(self.network, weights, train.start_decoders or {})
+            start = checkpoint.start_of(here if here.exists() else CHECKOUT / here)
+            checkpoint.start_from(self.network, start, train.start_decoders or {})
         self.network.to(self.device)
         self.group.share(self.network)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}

@@ -26,7 +26,7 @@ class TrainSettings:
     listen: tuple[str, ...] = ()  # instruments without a decoder: in the confusion loss only
     listen_batch: int = 0  # segments of these that each step hears besides
     encoder: str = "train"  # or "frozen": only the decoders of `domains` learn
-    start: str = ""  # pack or checkpoint whose weights a new run begins with
+    start: str = ""  # pack or checkpoint whose weights a new run begins with; smaller decoders grow
     start_decoders: dict[str, str] | None = None  # new decoder -> the one of `start` that it begins as
     batch: int = 8  # segments a step, of each process
     segment_seconds: float = 0.5

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ Thread = tuple[int, int, set[int]]  # policy, priority, processors
 
 
 def threads(pid: int) -> dict[str, Thread]:
-    """The threads of a process by name; those that share one are one."""
+    """The threads of a process by name; those that share one are one. One that ends meanwhile is none."""
     found: dict[str, Thread] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         number = int(task.name)
-        policy = os.sched_getscheduler(number) & ~RESET_ON_FORK
-        priority = os.sched_getparam(number).sched_priority
-        found[(task / "comm").read_text().strip()] = (policy, priority, os.sched_getaffinity(number))
+        with suppress(ProcessLookupError, FileNotFoundError):
+            policy = os.sched_getscheduler(number) & ~RESET_ON_FORK
+            priority = os.sched_getparam(number).sched_priority
+            found[(task / "comm").read_text().strip()] = (policy, priority, os.sched_getaffinity(number))
     return found
 
 
