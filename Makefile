@@ -7,7 +7,7 @@ NATIVE := CMakeLists.txt $(shell find csrc plugin_bridge -path plugin_bridge/plu
 CPP := $(shell find csrc plugin_bridge tests -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 PORT ?= 9000
 MINUTES ?= 10
-MARGIN ?= live
+MARGIN ?= auto
 CONFIG ?= training/configs/classical.toml
 export PYTHON
 
@@ -36,7 +36,7 @@ test: setup  ## the whole test suite, in two processes as far as that does no ha
 corpus: setup  ## the six domains of training/configs/classical.toml, from scores (needs fluidsynth; CONFIG=... for another)
 	@$(BIN)/python -m training.corpus --config $(CONFIG)
 
-stage: setup  ## MINUTES=10 of rtserver live on virtual devices, piano beside identity16k (MARGIN=balanced for more latency)
+stage: setup  ## MINUTES=10 of rtserver live on virtual devices, piano beside identity16k (MARGIN=live, balanced for less, more latency)
 	@RTSERVER_STAGE=1 RTSERVER_STAGE_MINUTES=$(MINUTES) RTSERVER_STAGE_MARGIN=$(MARGIN) \
 	  $(BIN)/python -m pytest tests/live -s
 

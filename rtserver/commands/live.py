@@ -47,8 +47,13 @@ def live(
     channels: Annotated[int, typer.Option(min=1, max=2, help="Of the microphone; the network hears their mean.")] = 1,
     first_channel: Annotated[int, typer.Option(min=1, metavar="N", help="Of the input device, the first used.")] = 1,
     margin: Annotated[
-        str, typer.Option(metavar="live|balanced|studio|MS", help="Latency spent on safety: 5, 15, 60 or so many ms.")
-    ] = "live",
+        str,
+        typer.Option(
+            metavar="auto|live|balanced|studio|MS",
+            help="Latency spent on safety: 5, 15, 60 or so many ms. auto: 5 with JACK, ASIO, CoreAudio and bare"
+            " devices, 15 where a sound server calls now and then too late.",
+        ),
+    ] = "auto",
     gate: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(min=-90.0, max=0.0, metavar="DB", help="Input below this is silence to the network."),
@@ -83,7 +88,8 @@ def live(
     from rtserver.live.performance import LiveOptions, perform
 
     try:
-        latency.margin_ms(margin)
+        if margin != "auto":
+            latency.margin_ms(margin)
     except ValueError as error:
         raise UserError(f"--margin: {error}") from None
     if choose:

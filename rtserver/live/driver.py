@@ -16,6 +16,7 @@ from rtserver.live.devices import Device, portaudio
 
 CLIP_AND_DITHER_OFF = 3  # paClipOff | paDitherOff: the limiter has been there
 ONE_CLOCK_APIS = ("JACK Audio Connection Kit", "ASIO")
+EVEN_APIS = (*ONE_CLOCK_APIS, "Core Audio", "Windows WDM-KS")
 
 
 class DriverError(UserError):
@@ -45,6 +46,18 @@ class Wanted:
         if self.source.host_api != self.target.host_api:
             return False
         return self.source.number == self.target.number or self.source.host_api in ONE_CLOCK_APIS
+
+    @property
+    def even(self) -> bool:
+        """Whether both ends can be expected to call when their sound card has moved a block.
+
+        Where a sound server mixes in between (PulseAudio's ALSA plugin, WASAPI shared, MME, DirectSound), calls come
+        late now and then, and then in a heap.
+        """
+        return all(
+            device.host_api in EVEN_APIS or "(hw:" in device.name or (self.exclusive and "WASAPI" in device.host_api)
+            for device in (self.source, self.target)
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rtserver.live import screen, settings
 from rtserver.live.audio_client import AudioProcess
 from rtserver.live.controls import Controls, Instrument
 from rtserver.live.keys import Keys
+from rtserver.live.player import AUTO
 
 DEFAULT_PORT = 9000
 SCREEN_SECONDS = 0.1
@@ -36,7 +37,7 @@ class LiveOptions:
     channels: int = 1
     first_input: int = 0
     latency_ms: float | None = None
-    margin: str = "live"
+    margin: str = AUTO
     exclusive: bool = False
     guard: bool = True
     muted: bool | None = None
@@ -109,7 +110,9 @@ def _server(options: LiveOptions, stack: contextlib.ExitStack) -> tuple[int, lis
     wanted = options.models or ("piano",)
 
     def start(port: int) -> OwnServer:
-        own = OwnServer(wanted, port, arguments=("--margin", options.margin, "--precision", options.precision))
+        # Every session here names its own margin; this one is for others.
+        margin = () if options.margin == AUTO else ("--margin", options.margin)
+        own = OwnServer(wanted, port, arguments=(*margin, "--precision", options.precision))
         _say(options, f"starting rtserver on port {port}")
         return stack.enter_context(own)
 

@@ -15,18 +15,17 @@ from typing import Any
 from rtserver.client import Bridge
 from rtserver.errors import UserError
 from rtserver.live import devices, driver
+from rtserver.live.between_devices import Room
 from rtserver.live.devices import Device
 from rtserver.live.takes import Recorder
 from rtserver.tuner import pitch_hz
 
+AUTO = "auto"  # as the devices allow
 DEFAULT_RATES_HZ = (48000, 44100)
 PROBE_SECONDS = 0.6  # how long a driver is watched to learn its habits
 PROBE_PATIENCE_SECONDS = 4.0  # for its first calls
 SILENT_SECONDS = 1.0  # without a call for so long, a driver has stopped
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 4.0
-DRIFT_SLACK_MS = 2.0  # what waits between two devices beyond what they move at once
-DRIFT_LOOK_SECONDS, DRIFT_GAPS = 5.0, 3  # so many gaps in so long mean that it is too little
-DRIFT_GROWTH, DRIFT_MOST_MS = 1.5, 100.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Settings:
     channels: int = 1
     first_input: int = 0
     latency_ms: float | None = None
-    margin: str | None = None
+    margin: str = AUTO  # or as `rtserver.latency.margin_ms` knows it
     exclusive: bool = False
     guard: bool = True
     patient: bool = False  # wait for the devices if they aren't there
@@ -76,9 +75,8 @@ class Player:
         self._wish: tuple[str, str | None] | None = None
         self.rate_hz = self._rate()
         self.block = settings.block
-        self._drift_target = 0
+        self._room: Room | None = None
         self._seen_frames, self._seen_at = 0, 0.0
-        self._gaps, self._gaps_at = 0, 0.0
         try:
             self._learn_habits()
             self._bridges[self._model] = self._connect(self._model, settings.decoder)
@@ -133,7 +131,7 @@ class Player:
             input_channels=wanted.input_channels,
             first_input=self._settings.first_input,
             output_channels=wanted.output_channels,
-            drift_target=0 if wanted.one_clock else max(self._drift_target, block),
+            drift_target=0 if wanted.one_clock else max(self._room.frames if self._room else 0, block),
         )
 
     def _learn_habits(self) -> None:
@@ -165,7 +163,7 @@ class Player:
             if len(path.capture_log()[0]) < 2:
                 raise UserError(f"{self.source.label} records nothing; choose another device, or end what holds it")
             captured = driver.burst_frames(path.capture_log(), self.rate_hz)
-            self._drift_target = self.block + captured + round(DRIFT_SLACK_MS * self.rate_hz / 1000.0)
+            self._room = Room(self.rate_hz, self.block + captured)
 
     def _connect(self, model: str, decoder: str | None = None) -> Bridge:
         settings = self._settings
@@ -176,7 +174,7 @@ class Player:
             settings.channels,
             model=model or None,
             decoder=decoder,
-            margin=settings.margin,
+            margin=self.margin,
         )
         for name, value in self._parameters.items():
             bridge.set(name, value)
@@ -194,7 +192,8 @@ class Player:
             self._path = None
             raise
         self._seen_frames, self._seen_at = 0, time.monotonic()
-        self._gaps, self._gaps_at = 0, 0.0
+        if self._room is not None:
+            self._room.begin()
 
     def _close_streams(self) -> None:
         streams, self._streams = self._streams, None
@@ -224,6 +223,13 @@ class Player:
     @property
     def model(self) -> str:
         return self._model
+
+    @property
+    def margin(self) -> str:
+        """Of every session: the one asked for, or what suits the drivers."""
+        if self._settings.margin != AUTO:
+            return self._settings.margin
+        return "live" if self._wanted(self._settings.block).even else "balanced"
 
     def mute(self, on: bool) -> None:
         self.muted, path = on, self._path
@@ -311,20 +317,13 @@ class Player:
             self._try_again()
 
     def _mind_the_gaps(self) -> None:
-        """Two devices that turn out less even than they looked get more room between them, up to a bound.
+        """Two devices that turn out less even than they looked get more room between them.
 
         A skip is no reason: it means that the headphones stood still, and more room would only add delay.
         """
         drift = self._path.counted()["drift"]
-        now = time.monotonic()
-        if drift is None or now - self._gaps_at < DRIFT_LOOK_SECONDS:
-            return
-        gaps = drift["starved"]
-        if gaps >= self._gaps + DRIFT_GAPS and self._gaps_at > 0.0:
-            most = round(DRIFT_MOST_MS * self.rate_hz / 1000.0)
-            self._drift_target = min(round(DRIFT_GROWTH * self._drift_target), most)
-            self._path.set_drift_target(self._drift_target)
-        self._gaps, self._gaps_at = gaps, now
+        if drift is not None and self._room is not None and self._room.grows(drift["starved"], time.monotonic()):
+            self._path.set_drift_target(self._room.frames)
 
     def _why_stopped(self) -> str | None:
         if self._streams is None:
@@ -393,6 +392,7 @@ class Player:
             "output": self.target.label,
             "rate_hz": self.rate_hz,
             "block_frames": self.block,
+            "margin": self.margin,
             "model": self._model,
             "reopened": self.reopened,
             "recording": None if self.recorder is None else str(self.recorder.folder),

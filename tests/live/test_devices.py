@@ -13,6 +13,7 @@ import pytest
 from rtserver.errors import UserError
 from rtserver.live import devices, settings
 from rtserver.live.devices import Device, built_in_pair, pick
+from rtserver.live.driver import Wanted
 
 
 def device(number: int, name: str, inputs: int, outputs: int, api: str = "ALSA", default: bool = False) -> Device:
@@ -42,6 +43,22 @@ DEVICES = [
 )
 def test_picked(direction: devices.Direction, wanted: str | None, number: int) -> None:
     assert pick(DEVICES, direction, wanted).number == number
+
+
+@pytest.mark.parametrize(
+    "source, target, exclusive, even",
+    [
+        (DEVICES[4], DEVICES[4], False, True),
+        (DEVICES[0], DEVICES[1], False, True),
+        (device(5, "pulse", 32, 32), device(5, "pulse", 32, 32), False, False),
+        (DEVICES[1], device(6, "default", 0, 2), False, False),
+        (device(7, "Mic", 1, 0, "Windows WASAPI"), device(8, "Phones", 0, 2, "Windows WASAPI"), False, False),
+        (device(7, "Mic", 1, 0, "Windows WASAPI"), device(8, "Phones", 0, 2, "Windows WASAPI"), True, True),
+        (device(9, "Mic", 1, 0, "MME"), device(10, "Phones", 0, 2, "MME"), True, False),
+    ],
+)
+def test_drivers_that_call_evenly(source: Device, target: Device, exclusive: bool, even: bool) -> None:
+    assert Wanted(source, target, 48000, 0, 1, 2, exclusive=exclusive).even is even
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rtserver.live import performance
 
 
 def options(port: int | None = None) -> Any:
-    return SimpleNamespace(port=port, models=("loopback",), margin="live", precision="auto", as_json=True)
+    return SimpleNamespace(port=port, models=("loopback",), margin="auto", precision="auto", as_json=True)
 
 
 @pytest.fixture
