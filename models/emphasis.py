@@ -11,6 +11,8 @@ import numpy as np
 from scipy.signal import lfilter
 from torch import Tensor
 
+HIGH_PASS = 0.996  # r: 10 Hz at 16 kHz
+
 
 def emphasise(audio: Tensor, a: float) -> Tensor:
     """y[n] = x[n] - a x[n - 1] of audio [..., T], silence before it. With a = 0 the audio itself."""
@@ -22,5 +24,12 @@ def emphasise(audio: Tensor, a: float) -> Tensor:
 
 
 def deemphasise(emphasised: np.ndarray, a: float) -> np.ndarray:
-    """The audio x[n] = y[n] + a x[n - 1], float32 [..., T], silence before it."""
-    return np.asarray(lfilter([1.0], [1.0, -a], emphasised, axis=-1), np.float32)
+    """The audio x[n] = y[n] + a x[n - 1], less what is constant in it, float32 [..., T], silence before it.
+
+    The high pass z[n] = x[n] - x[n - 1] + r z[n - 1] is the engine's too (csrc/stream/deemphasis.h); with a = 0 there is
+    none.
+    """
+    if a == 0.0:
+        return np.asarray(emphasised, np.float32)
+    whole = lfilter([1.0], [1.0, -a], emphasised, axis=-1)
+    return np.asarray(lfilter([1.0, -1.0], [1.0, -HIGH_PASS], whole, axis=-1), np.float32)
