@@ -26,8 +26,7 @@ def emphasise(audio: Tensor, a: float) -> Tensor:
 def deemphasise(emphasised: np.ndarray, a: float) -> np.ndarray:
     """The audio x[n] = y[n] + a x[n - 1], less what is constant in it, float32 [..., T], silence before it.
 
-    The high pass z[n] = x[n] - x[n - 1] + r z[n - 1] is the engine's too (csrc/stream/deemphasis.h); with a = 0 there is
-    none.
+    z[n] = x[n] - x[n - 1] + r z[n - 1] is the engine's high pass (csrc/stream/deemphasis.h); with a = 0 there is none.
     """
     if a == 0.0:
         return np.asarray(emphasised, np.float32)

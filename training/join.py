@@ -33,7 +33,7 @@ def join(packs: Sequence[Model], out: Path) -> Model:
     for pack in packs[1:]:
         _same_encoder(first, pack)
         if twice := set(decoders) & set(pack.decoders):
-            raise UserError(f"{pack.name}: a decoder {min(twice)} is in another pack already; its name can't be there twice")
+            raise UserError(f"{pack.name}: a decoder {min(twice)} is in another pack already")
         decoders |= pack.decoders
         if bool(pack.calibration) != bool(calibration):
             raise UserError(f"{pack.name}: expected every pack calibrated or none; see `python -m training.calibrate`")
