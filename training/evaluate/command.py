@@ -38,8 +38,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"model": model.name, "decoder": decoder, "sha256": model.sha256}
     result["precision"] = precision.resolve(model=model)  # of the translations; held-out losses are PyTorch's, in fp32
     if settings.corpus.folder.exists():
+        names = [decoder] if arguments.decoder else list(model.decoders)
         result["held_out_loss_nats"] = {
-            name: held_out_losses(model, settings, name, "test", arguments.batches) for name in model.decoders
+            name: held_out_losses(model, settings, name, "test", arguments.batches) for name in names
         }
     result["pitch"] = pitch_of_translations(
         model, decoder, inputs, arguments.seed, arguments.temperature, arguments.output
@@ -83,10 +84,21 @@ def _compare_precisions(model: Model, arguments: argparse.Namespace) -> dict[str
 
 
 def write_card(path: Path, metrics: dict[str, Any]) -> None:
-    """Put the figures into a pack's card, in the place of older ones of the same name; the rest stays as it is."""
-    card = model_file.load(path).card
-    fresh = {k: v for k, v in metrics.items() if k != "sha256"}
-    rewrite(path, card={**card, "metrics": {**card.get("metrics", {}), **fresh}})
+    """Put the figures into a pack's card, in the place of older ones of the same name; the rest stays as it is.
+
+    Those of a decoder that isn't the first one, alone, go to its entry under `instruments`.
+    """
+    model = model_file.load(path)
+    card, fresh = model.card, {k: v for k, v in metrics.items() if k != "sha256"}
+    decoder = metrics.get("decoder")
+    if decoder in (None, model.decoder_name()):
+        card = {**card, "metrics": {**card.get("metrics", {}), **fresh}}
+    else:
+        instruments = dict(card.get("instruments", {}))
+        entry = instruments.get(decoder, {})
+        instruments[decoder] = {**entry, "metrics": {**entry.get("metrics", {}), **fresh}}
+        card = {**card, "instruments": instruments}
+    rewrite(path, card=card)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", default="piano.pt", help="pack to evaluate")
     parser.add_argument("--config", type=Path, default=Path("training/configs/constant_q_cpu_steady.toml"))
-    parser.add_argument("--decoder", help="decoder that plays; the first otherwise")
+    parser.add_argument("--decoder", help="the one decoder to evaluate; the first plays otherwise")
     parser.add_argument("--batches", type=int, default=40, help="batches for the held-out loss")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of each translated clip")
     parser.add_argument("--seed", type=int, default=0)
