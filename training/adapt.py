@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from training import checkpoint
-from training.augment import fade_somewhere, shift_pitch_somewhere
+from training.augment import add_background
+from training.batches import Prepared, draw_level, draw_shift, noise, out_of_tune, own_history, spoilt
 from training.network import TranslationNetwork
 
 RATE_HZ = 16000
@@ -33,15 +34,19 @@ class Recipe:
 
     minutes: float = 20.0
     steps: int = 1_000_000
-    batch: int = 4
+    batch: int = 3
     segment_seconds: float = 0.5
     learning_rate: float = 1e-3
     final_learning_rate: float = 5e-5
     gradient_clip: float = 1.0
     pitch_shift_probability: float = 0.5
-    history_noise: float = 0.02
-    history_fade_probability: float = 0.7
-    latent_dropout: float = 0.1
+    source_noise: float = 0.01
+    history_noise: float = 0.05
+    history_noise_least: float = 0.002
+    history_fade_probability: float = 0.4
+    history_ringing_probability: float = 0.3
+    own_history: float = 0.9
+    latent_dropout: float = 0.05
     warmup_samples: int = 512
     average_decay: float = 0.99
     checks: int = 25  # of the held-out audio, in the whole time
@@ -128,26 +133,45 @@ class Adaptation:
         self.decoder.load_state_dict(mine)
         return loss
 
-    def train_step(self) -> Report:
-        began, r = time.monotonic(), self.recipe
+    def prepare(self) -> Prepared:
+        """The segments of the next step, as `training.batches.prepare` makes them of a corpus."""
+        r = self.recipe
         rng = np.random.default_rng([r.seed, self.step])
         samples = round(r.segment_seconds * RATE_HZ)
-        heard, history, target = [], [], []
+        source, shifts, history, target = [], [], [], []
         for _ in range(r.batch):
             gain = np.float32(10.0 ** (rng.uniform(LEAST_GAIN_DB, 0.0) / 20.0))
             whole = _sounding(self.audio, samples, rng, self.context) * gain
-            clean = whole[self.context :]
-            target.append(clean)
-            heard.append(shift_pitch_somewhere(whole, rng) if rng.random() < r.pitch_shift_probability else whole)
-            history.append(fade_somewhere(clean, rng) if rng.random() < r.history_fade_probability else clean)
-        level = rng.uniform(0.0, r.history_noise, (r.batch, 1))
-        noise = torch.from_numpy((level * rng.standard_normal((r.batch, samples))).astype(np.float32))
-        kept = torch.from_numpy((rng.random((r.batch, 1, 1)) >= r.latent_dropout).astype(np.float32))
-        source, clean, past = (torch.from_numpy(np.stack(x)) for x in (heard, target, history))
+            source.append(add_background(whole, rng, r.source_noise))
+            shifts.append(draw_shift(rng, self.context + samples, r.pitch_shift_probability))
+            target.append(whole[self.context :])
+            history.append(spoilt(target[-1], rng, r.history_fade_probability, r.history_ringing_probability))
+        return Prepared(
+            domain=self.name,
+            source=np.stack(source),
+            shifts=np.stack(shifts),
+            target=np.stack(target),
+            history=np.stack(history),
+            timbre=np.zeros(r.batch, np.int64),
+            notes=np.full((r.batch, 1), -1, np.int64),
+            noise_level=np.array([draw_level(rng, r.history_noise_least, r.history_noise) for _ in range(r.batch)]),
+            noise_seed=rng.integers(2**62, size=r.batch),
+            kept=(rng.random(r.batch) >= r.latent_dropout).astype(np.float32),
+        )
+
+    def train_step(self) -> Report:
+        began, r = time.monotonic(), self.recipe
+        batch, here = self.prepare(), torch.device("cpu")
+        source, target, past, kept = (
+            torch.from_numpy(x) for x in (batch.source, batch.target, batch.history, batch.kept)
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=r.bfloat16):
             with torch.no_grad():
-                latents = self.network.encode(source, self.context) * kept
-            loss = self.network.reconstruction(self.name, latents, clean, noise, r.warmup_samples, past).mean()
+                latents = self.network.encode(out_of_tune(source, batch.shifts), self.context) * kept[:, None, None]
+            own = own_history(batch, r.own_history, here)
+            loss = self.network.reconstruction(
+                self.name, latents, target, noise(batch, here), r.warmup_samples, past, own
+            ).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), r.gradient_clip)

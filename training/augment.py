@@ -97,36 +97,6 @@ def shift_pitch_in_stretches(audio: Tensor, starts: Tensor, lengths: Tensor, sem
     return audio.scatter(1, index, heard + share * (shifted - heard))
 
 
-def shift_pitch_somewhere_batch(
-    audio: Tensor, probability: float = 1.0, generator: torch.Generator | None = None
-) -> Tensor:
-    """Put a stretch of 0.25 to 0.5 s of each row of audio [B, T] out of tune by up to half a semitone.
-
-    probability: how often a row is touched at all. generator: a CPU generator; the choices don't depend on the device.
-    """
-    batch, samples = audio.shape
-    draw = torch.rand(4, batch, generator=generator)
-    lengths = ((SHORTEST_S + (LONGEST_S - SHORTEST_S) * draw[0]) * RATE_HZ).long().clamp(max=samples)
-    starts = (draw[1] * (samples - lengths + 1)).long()
-    lengths = torch.where(draw[3] < probability, lengths, 0)
-    semitones = LARGEST_SEMITONES * (2.0 * draw[2] - 1.0)
-    where = audio.device
-    return shift_pitch_in_stretches(audio, starts.to(where), lengths.to(where), semitones.to(where))
-
-
-def shift_pitch_somewhere(audio: np.ndarray, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """One segment of the above, for workers: float32 [samples] in and out.
-
-    The decoder still has to produce the clean signal, so the encoder can't pass the waveform through.
-    """
-    length = min(len(audio), int(rng.uniform(SHORTEST_S, LONGEST_S) * rate_hz))
-    start = int(rng.integers(len(audio) - length + 1))
-    semitones = rng.uniform(-LARGEST_SEMITONES, LARGEST_SEMITONES)
-    row = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[None]
-    shifted = shift_pitch_in_stretches(row, torch.tensor([start]), torch.tensor([length]), torch.tensor([semitones]))
-    return np.asarray(shifted[0].numpy())
-
-
 def add_background(audio: np.ndarray, rng: np.random.Generator, loudest: float) -> np.ndarray:
     """Put a room's and a microphone's noise under what the encoder hears; float32 [samples] in and out.
 

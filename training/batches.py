@@ -79,10 +79,7 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
         source.append(add_background(batch.source[0], rng, s.source_noise))
         shifts.append(draw_shift(rng, context + samples, s.pitch_shift_probability))
         target.append(clean)
-        past = fade_somewhere(clean, rng) if rng.random() < s.history_fade_probability else clean
-        if s.history_ringing_probability and rng.random() < s.history_ringing_probability:
-            past = ring_somewhere(past, rng)
-        history.append(past)
+        history.append(spoilt(clean, rng, s.history_fade_probability, s.history_ringing_probability))
         timbre.append(batch.timbre[0])
         notes.append(batch.notes[0])
         level[i] = draw_level(rng, s.history_noise_least, s.history_noise)
@@ -108,6 +105,12 @@ def prepare(settings: Settings, corpus: Corpus, step: int, rank: int = 0) -> Pre
         seed,
         kept,
     )
+
+
+def spoilt(clean: np.ndarray, rng: np.random.Generator, fade: float, ringing: float) -> np.ndarray:
+    """The past [T] that a decoder is taught with: with these probabilities a stretch of it is quieter, or rings."""
+    past = fade_somewhere(clean, rng) if rng.random() < fade else clean
+    return ring_somewhere(past, rng) if ringing and rng.random() < ringing else past
 
 
 def draw_level(rng: np.random.Generator, least: float, most: float) -> float:

@@ -15,9 +15,8 @@ from training.augment import (
     ring_somewhere,
     shift_pitch,
     shift_pitch_in_stretches,
-    shift_pitch_somewhere,
-    shift_pitch_somewhere_batch,
 )
+from training.batches import draw_shift, out_of_tune
 
 RECORDINGS = Path(__file__).parents[2] / "training" / "data" / "recordings"
 
@@ -101,25 +100,19 @@ def test_every_row_has_its_own_stretch_and_shift() -> None:
     assert (out[:, 1:] - out[:, :-1]).abs().max() < 0.25, "no clicks"
 
 
-def test_choices_are_the_generators_and_within_bounds() -> None:
+def test_choices_are_within_bounds() -> None:
     audio = torch.randn(64, 16000, generator=torch.Generator().manual_seed(1)) * 0.1
-    out = shift_pitch_somewhere_batch(audio, 0.5, torch.Generator().manual_seed(2))
-    again = shift_pitch_somewhere_batch(audio, 0.5, torch.Generator().manual_seed(2))
-    assert torch.equal(out, again)
+    rng = np.random.default_rng(2)
+    shifts = np.stack([draw_shift(rng, 16000, 0.5) for _ in range(64)])
+    out = out_of_tune(audio, shifts)
     changed = [torch.nonzero(row).flatten() for row in (out != audio)]
+    assert [len(c) > 0 for c in changed] == (shifts[:, 1] > 0).tolist()
     assert 16 <= sum(len(c) > 0 for c in changed) <= 48
     spans = [int(c[-1] - c[0]) + 1 for c in changed if len(c)]
     assert min(spans) > 0.24 * 16000 and max(spans) <= 0.5 * 16000
-    short = shift_pitch_somewhere(audio[0, :3000].numpy(), np.random.default_rng(1))
-    assert short.shape == (3000,) and np.isfinite(short).all()
-
-
-def test_pitch_shift_changes_only_a_stretch() -> None:
-    audio = np.sin(np.arange(16000) * 0.2).astype(np.float32)
-    out = shift_pitch_somewhere(audio, np.random.default_rng(0))
-    changed = np.flatnonzero(np.abs(out - audio) > 1e-3)
-    assert out.shape == audio.shape and out.dtype == np.float32
-    assert 0.2 * 16000 < changed[-1] - changed[0] <= 0.5 * 16000
+    assert np.abs(shifts[:, 2]).max() <= 0.5
+    short = out_of_tune(audio[:1, :3000], draw_shift(np.random.default_rng(1), 3000, 1.0)[None])
+    assert short.shape == (1, 3000) and bool(short.isfinite().all()) and not torch.equal(short, audio[:1, :3000])
 
 
 def test_fade_makes_one_stretch_quieter() -> None:
