@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from training.network import TranslationNetwork
 
 RATE_HZ = 16000
 LEAST_GAIN_DB = -12.0  # segments are played by up to so much softer, as in the corpus
+TRANSPOSED_BY = (-12, -7, -4, -2, 2, 4, 7, 12)  # semitones
 AUDIBLE = 0.01  # peak of a segment that is worth learning from, where full scale is 1
 
 
@@ -39,6 +41,7 @@ class Recipe:
     learning_rate: float = 1e-3
     final_learning_rate: float = 5e-5
     gradient_clip: float = 1.0
+    transpose_probability: float = 0.5
     pitch_shift_probability: float = 0.5
     source_noise: float = 0.01
     history_noise: float = 0.05
@@ -133,6 +136,19 @@ class Adaptation:
         self.decoder.load_state_dict(mine)
         return loss
 
+    def _draw(self, samples: int, rng: np.random.Generator) -> np.ndarray:
+        """A stretch [C + T] of the recordings, now and then played faster or slower: minutes of an instrument have few
+        of its notes, and people will sing the others."""
+        if rng.random() >= self.recipe.transpose_probability:
+            return _sounding(self.audio, samples, rng, self.context)
+        faster = 2.0 ** (TRANSPOSED_BY[int(rng.integers(len(TRANSPOSED_BY)))] / 12.0)
+        before, after = math.ceil(self.context * faster), math.ceil(samples * faster) + 1
+        if len(self.audio) < before + after:
+            return _sounding(self.audio, samples, rng, self.context)
+        piece = _sounding(self.audio, after, rng, before)
+        played = soxr.resample(piece, faster * RATE_HZ, RATE_HZ)
+        return np.asarray(played[-self.context - samples :], dtype=np.float32)
+
     def prepare(self) -> Prepared:
         """The segments of the next step, as `training.batches.prepare` makes them of a corpus."""
         r = self.recipe
@@ -141,7 +157,7 @@ class Adaptation:
         source, shifts, history, target = [], [], [], []
         for _ in range(r.batch):
             gain = np.float32(10.0 ** (rng.uniform(LEAST_GAIN_DB, 0.0) / 20.0))
-            whole = _sounding(self.audio, samples, rng, self.context) * gain
+            whole = self._draw(samples, rng) * gain
             source.append(add_background(whole, rng, r.source_noise))
             shifts.append(draw_shift(rng, self.context + samples, r.pitch_shift_probability))
             target.append(whole[self.context :])

@@ -164,6 +164,7 @@ def add(arguments: argparse.Namespace) -> dict[str, Any]:
         training = {k: result[k] for k in ("started_as", "steps", "minutes", "held_out_nats")}
         told = {"source": arguments.source, "licence": arguments.licence, "training": training}
         card = card_of(base, name, heard, told, arguments.alone, out)
+        say("learnt; now measured on the recordings for int8 and 4-bit weights, which takes some minutes")
         write(out, base, adaptation, arguments.alone, heard, card)
     return result
 

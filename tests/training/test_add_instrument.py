@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rtserver import _engine, calibration, model_file
 from rtserver.errors import UserError
 from tests.training.conftest import MODEL
 from training import add_instrument
-from training.adapt import Adaptation, Recipe, Report, adapt, segments
+from training.adapt import TRANSPOSED_BY, Adaptation, Recipe, Report, adapt, segments
 from training.add_instrument import add, begin, distances
 from training.export import part
 from training.instrument_audio import gather
@@ -144,6 +145,21 @@ def test_it_ends_when_held_out_audio_gets_no_better(takes: Path, base: Path) -> 
 def test_the_nearest_decoder_predicts_best(takes: Path, base: Path) -> None:
     near = distances(model_file.load(base), gather(takes, least_minutes=0.1).train, TEST_RECIPE)
     assert list(near) == ["near", "far"] and near["far"] > near["near"] + 0.3
+
+
+def test_recordings_are_heard_in_other_keys(takes: Path, base: Path) -> None:
+    """A steady tone of 400 Hz is heard at the semitones that there are, and the stretch is as long as any."""
+    heard, model = gather(takes, least_minutes=0.1), model_file.load(base)
+    recipe = Recipe(**{**vars(TEST_RECIPE), "transpose_probability": 1.0})
+    tone = (0.5 * np.sin(2 * np.pi * 400.0 * np.arange(5 * RATE_HZ) / RATE_HZ)).astype(np.float32)
+    adaptation = begin(model, "bell", "near", replace(heard, train=tone), recipe)
+    found = set()
+    for seed in range(60):
+        piece = adaptation._draw(3200, np.random.default_rng(seed))
+        assert piece.shape == (adaptation.context + 3200,) and piece.dtype == np.float32
+        spectrum = np.abs(np.fft.rfft(piece[-3200:] * np.hanning(3200), 65536))
+        found.add(round(12 * np.log2(spectrum.argmax() * RATE_HZ / 65536 / 400.0)))
+    assert found == set(TRANSPOSED_BY)
 
 
 def test_held_out_audio_is_not_trained_on(takes: Path) -> None:
