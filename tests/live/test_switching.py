@@ -1,8 +1,7 @@
 """Six instruments, twenty changes a minute, in real time: a change costs no block and makes no click.
 
-Part of `make stage`. The six are the shipped decoders three times over, each with weights of its own in memory. Turns
-with changes and turns in which the same instrument is chosen again and again at the same moments follow each other, so
-that both meet the same machine. Whether a miss is the change's is decided by evidence:
+Part of `make stage`. The six are those of classical.pt. Turns with changes and turns in which the same instrument is
+chosen again and again at the same moments follow each other, so that both meet the same machine. Whether a miss is the change's is decided by evidence:
 
 - one during which the machine stood still, or the host called in a burst, is nobody's;
 - of the others as many may lie within a fifth of a second of a change as so short a time gets of them by chance;
@@ -31,7 +30,6 @@ from rtserver.bench.stream_report import Miss, attribute
 from rtserver.client import Bridge
 from rtserver.demo.clip import melody
 from tests.live.chance import of_as_many
-from tests.live.packs import of_shipped
 from tests.server.harness import ServerProcess
 
 RATE, BLOCK = 48000, 128
@@ -43,12 +41,6 @@ MACHINES = ("steal", "machine_stall", "host")
 CHANCE = 0.03  # to blame a change for what the machine did: one miss alone, if it comes soon after a change, is enough
 STEPS = 1.2  # the largest near a change, of the largest elsewhere; sixteen frames left out at each make 1.5 to 3
 pytestmark = pytest.mark.skipif(not os.environ.get("RTSERVER_STAGE"), reason="takes minutes: make stage")
-
-
-def six(path: Path) -> list[str]:
-    copies = [(f"{name}{n}", name) for n in range(3) for name in model_file.load("piano.pt").decoders][:6]
-    of_shipped(path, dict(copies))
-    return [name for name, _ in copies]
 
 
 @dataclass
@@ -140,10 +132,11 @@ def turn(bridge: Bridge, tune: np.ndarray, names: list[str], kind: Kind) -> None
 
 @pytest.mark.timeout(600)
 def test_six_instruments_twenty_times_a_minute(tmp_path: Path) -> None:
-    names = six(tmp_path / "six.pt")
+    names = list(model_file.load("classical.pt").decoders)
+    assert len(names) == 6
     tune = np.resize(melody(RATE), TURN_SECONDS * RATE).astype(np.float32)[:, None]
     kinds = {"still": Kind(), "changing": Kind()}
-    server = ServerProcess(tmp_path / "server.log", "--model", str(tmp_path / "six.pt"))
+    server = ServerProcess(tmp_path / "server.log", "--model", "classical.pt")
     try:
         server.wait_ready()
         with Bridge(server.port, RATE, BLOCK, decoder=names[0]) as bridge:
