@@ -1,7 +1,8 @@
 """Six instruments, twenty changes a minute, in real time: a change costs no block and makes no click.
 
 Part of `make stage`. The six are those of classical.pt. Turns with changes and turns in which the same instrument is
-chosen again and again at the same moments follow each other, so that both meet the same machine. Whether a miss is the change's is decided by evidence:
+chosen again and again at the same moments follow each other, so that both meet the same machine. Whether a miss is the
+change's is decided by evidence:
 
 - one during which the machine stood still, or the host called in a burst, is nobody's;
 - of the others as many may lie within a fifth of a second of a change as so short a time gets of them by chance;
