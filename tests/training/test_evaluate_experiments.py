@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from rtserver import model_file
 from rtserver.errors import UserError
@@ -161,11 +162,19 @@ def test_a_perfect_translation_is_cut_where_its_source_was(small: dict[str, Path
 
 def test_the_classifier_learns_and_is_kept(small: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["piano", "harpsichord"]  # additive tones and whistling
-    network = domains.train(small["corpus"], names, steps=25)
+    network = domains.train(small["corpus"], names, steps=60)
     for name in names:
         heard = [network.classify(s.audio) for s in material.segments(small["corpus"], [name], 2, split="test")]
         assert heard == [name] * len(heard)
     assert network.classify(np.zeros(80000, np.float32)) == "silence"
+    rng = np.random.default_rng(3)
+    hiss = [0.1 * rng.standard_normal(80000), lfilter([0.1], [1.0, -0.8], rng.standard_normal(80000))]
+    for sound in [s.audio for name in names for s in material.segments(small["corpus"], [name], 1, split="test")]:
+        level = np.sqrt(np.mean(sound**2))
+        hiss.append(sound + 3.0 * level * rng.standard_normal(len(sound)))
+        loud = sound + 0.02 * level * rng.standard_normal(len(sound))
+        assert network.classify(loud.astype(np.float32)) in names, "34 dB above its hiss it is what it was"
+    assert [network.classify(audio.astype(np.float32)) for audio in hiss] == ["noise"] * len(hiss)
     kept = domains.open_classifier(small["corpus"], "piano", 0, 3)
     monkeypatch.setattr(domains, "train", lambda *a: pytest.fail("trained twice"))
     again = domains.open_classifier(small["corpus"], "piano", 0, 3)

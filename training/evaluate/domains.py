@@ -2,7 +2,8 @@
 
 A small convolutional network on log-mel spectrograms of 2 s, trained on renderings of training works and validated on
 held-out ones (training/evaluate/material.toml). Half of what it learns from went through 8-bit mu-law, so that the
-codec's noise decides nothing, and every window is tilted by up to 6 dB, so that equalisation doesn't either.
+codec's noise decides nothing, and every window is tilted by up to 6 dB, so that equalisation doesn't either. What
+hisses louder than it sounds is a class of its own: else noise would have to be one of the instruments.
 Shapes: W windows, N samples at 16 kHz, M mel bands, F frames, E values of the embedding, C domains.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track as progress_track
-from scipy.signal import get_window
+from scipy.signal import get_window, lfilter
 from torch import nn
 
 from rtserver.errors import UserError
@@ -28,11 +29,13 @@ from training.dataset import Corpus
 from training.evaluate.material import PEAK, RATE_HZ, windows
 
 DOMAINS = ("piano", "harpsichord", "organ", "string_quartet", "choir_orchestra", "orchestra")
+NOISE = "noise"  # what a classifier may say besides
+LOUDER_DB, FAINT_DB = (-10.0, 0.0), (15.0, 40.0)  # of music above its hiss: no instrument, and an instrument still
 WINDOW_S, STEP_S = 2.0, 1.0
 FFT_SAMPLES, HOP_SAMPLES, BANDS = 1024, 256, 64
 EMBEDDING = 32
 STEPS, BATCH = 400, 24
-VERSION = 1  # raise when the same corpus gives another classifier
+VERSION = 2  # raise when the same corpus gives another classifier
 SILENT_RMS = 1e-3  # -60 dB: what sounds like nothing sounds like no domain
 FILE = "domain_classifier.pt"
 LOG = Console(stderr=True)
@@ -62,11 +65,12 @@ def log_mel(audio: torch.Tensor) -> torch.Tensor:
 
 
 class DomainClassifier(nn.Module):
-    """Log-mel to logits of the domains, by way of an embedding."""
+    """Log-mel to logits of the domains and, last, of noise, by way of an embedding."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, domains: Sequence[str]) -> None:
         super().__init__()
-        self.names = list(names)
+        self.domains = list(domains)
+        self.names = [*domains, NOISE]
         widths = (1, 16, 32, 48)
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
@@ -93,7 +97,8 @@ class DomainClassifier(nn.Module):
 
     @torch.no_grad()
     def classify(self, audio: np.ndarray) -> str:
-        """The domain that a signal of at least 2 s sounds like, its windows together; `silence` if nothing sounds."""
+        """The domain that a signal of at least 2 s sounds like, its windows together, or `noise`; `silence` if nothing
+        sounds."""
         if float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) < SILENT_RMS:
             return "silence"
         cut = torch.from_numpy(windows([audio], WINDOW_S, STEP_S))
@@ -108,16 +113,36 @@ def _through_mu_law(audio: np.ndarray) -> np.ndarray:
     return np.sign(coded) * np.expm1(np.abs(coded) * np.log(256.0)) / 255.0
 
 
+def _hiss(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise [N] of any colour, between low and high pass of the first order, that comes and goes; of RMS 1."""
+    pole = rng.uniform(-0.9, 0.98)
+    envelope = np.interp(np.linspace(0.0, 1.0, samples), np.linspace(0.0, 1.0, 12), rng.uniform(0.1, 1.0, 12))
+    noise = lfilter([1.0], [1.0, -pole], rng.standard_normal(samples)) * envelope
+    return np.asarray(noise / np.sqrt(np.mean(noise**2)))
+
+
+def _with_hiss(audio: np.ndarray, above_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """audio [N] that lies so many dB above its hiss."""
+    level = np.sqrt(np.mean(np.square(audio, dtype=np.float64))) * 10.0 ** (-rng.uniform(*above_db) / 20.0)
+    return np.asarray(audio + level * _hiss(len(audio), rng))
+
+
 def _batch(corpus: Corpus, names: Sequence[str], rng: np.random.Generator, size: int) -> tuple[torch.Tensor, ...]:
+    """Windows of the domains `names`, and of noise, whose number is that after theirs."""
     n = round(WINDOW_S * RATE_HZ)
-    labels = rng.integers(0, len(names), size)
+    labels = rng.integers(0, len(names) + 1, size)
     cut = []
     while len(cut) < size:
-        name = names[int(labels[len(cut)])]
+        noisy = int(labels[len(cut)]) == len(names)
+        name = names[int(rng.integers(len(names)) if noisy else labels[len(cut)])]
         reel = int(rng.choice(corpus.reels_of(name)))
         audio = corpus.cut(name, reel, int(rng.integers(0, corpus.reels[reel].hops * 160 - n)), n)
         if np.abs(audio).max() < 0.01:
             continue
+        if noisy:
+            audio = _with_hiss(audio, LOUDER_DB, rng) if rng.random() < 0.5 else 0.1 * _hiss(n, rng)
+        elif rng.random() < 0.5:
+            audio = _with_hiss(audio, FAINT_DB, rng)
         if rng.random() < 0.5:
             audio = _through_mu_law(audio / np.abs(audio).max() * rng.uniform(0.1, 2 * PEAK))
         cut.append(audio.astype(np.float32))

@@ -123,10 +123,10 @@ def _classifier(classifier: domains.DomainClassifier, folder: Path, target: str)
 
     valid: other works in the soundfonts that it learned from; test: others still; unseen: those in another soundfont.
     """
-    out: dict[str, Any] = {"domains": classifier.names}
+    out: dict[str, Any] = {"domains": classifier.domains}
     for split in ("valid", "test", "unseen"):
         confusion, right = {}, []
-        for name in classifier.names:
+        for name in classifier.domains:
             heard = [classifier.classify(s.audio) for s in _segments_or_none(folder, name, split)]
             confusion[name] = {other: heard.count(other) for other in sorted(set(heard))}
             right += [float(h == name) for h in heard]
