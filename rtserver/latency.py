@@ -17,6 +17,7 @@ MAX_MARGIN_MS = 500.0
 MAX_JITTER_MS = 2000.0
 FADE_MS = 1.0
 MARGINS_MS: dict[str, float] = {"live": 5.0, "balanced": 15.0, "studio": 60.0}
+AUTO_MARGIN = "auto"  # `rtserver live` alone: the one that suits its devices
 
 Probe = Literal["loopback", "identity16k"]
 PROBE_HOP_SAMPLES = 160

@@ -144,8 +144,13 @@ def start_from(network: TranslationNetwork, start: Start, copies: Mapping[str, s
     fresh = []
     for group, module in network.named_children():
         if not isinstance(module, nn.ModuleDict):
-            if not _fill(module, _below(start.weights, f"{group}."), required=group if group == "encoder" else ""):
-                fresh.append(group)
+            weights = _below(start.weights, f"{group}.")
+            lacking = _fill(module, weights)
+            if lacking and group == "encoder":
+                there = f"of shape {list(weights[lacking[0]].shape)}" if lacking[0] in weights else "missing"
+                wanted = f"{group}.{lacking[0]} of shape {list(module.state_dict()[lacking[0]].shape)}"
+                raise ValueError(f"start: expected {wanted}, found it {there}")
+            fresh += [group] if lacking else []
             continue
         for name, decoder in module.items():
             source = copies.get(name, name)
@@ -155,7 +160,7 @@ def start_from(network: TranslationNetwork, start: Start, copies: Mapping[str, s
             other = start.decoder if weights and start.decoder != network.config.decoder else None
             if other and fits(other, network.config.decoder):
                 grow(cast(Decoder, decoder), weights, other)
-            elif not _fill(decoder, weights):
+            elif _fill(decoder, weights):
                 fresh.append(f"{group}.{name}")
     return fresh
 
@@ -164,15 +169,9 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
 
 
-def _fill(module: nn.Module, weights: Mapping[str, Tensor], required: str = "") -> bool:
-    """Load what has the shape of the module's own; gives whether nothing is missing. ValueError if something is, and
-    the module, by the name of `required`, must be whole."""
+def _fill(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load what has the shape of the module's own; gives the names of those that stay as they are."""
     state = module.state_dict()
     found = {name: weights[name] for name in state if name in weights and weights[name].shape == state[name].shape}
     module.load_state_dict(found, strict=False)
-    for name, value in state.items():
-        if required and name not in found:
-            there = f"of shape {list(weights[name].shape)}" if name in weights else "missing"
-            wanted = f"{required}.{name} of shape {list(value.shape)}"
-            raise ValueError(f"start: expected {wanted}, found it {there}")
-    return len(found) == len(state)
+    return [name for name in state if name not in found]

@@ -53,7 +53,7 @@ def live(
             help="Latency spent on safety: 5, 15, 60 or so many ms. auto: 5 with JACK, ASIO, CoreAudio and bare"
             " devices, 15 where a sound server calls now and then too late.",
         ),
-    ] = "auto",
+    ] = latency.AUTO_MARGIN,
     gate: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(min=-90.0, max=0.0, metavar="DB", help="Input below this is silence to the network."),
@@ -88,7 +88,7 @@ def live(
     from rtserver.live.performance import LiveOptions, perform
 
     try:
-        if margin != "auto":
+        if margin != latency.AUTO_MARGIN:
             latency.margin_ms(margin)
     except ValueError as error:
         raise UserError(f"--margin: {error}") from None

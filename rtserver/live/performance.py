@@ -14,11 +14,11 @@ from typing import Any
 
 from rtserver.bench.own_server import OwnServer, free_port, port_in_use, status_at
 from rtserver.errors import UserError
+from rtserver.latency import AUTO_MARGIN
 from rtserver.live import screen, settings
 from rtserver.live.audio_client import AudioProcess
 from rtserver.live.controls import Controls, Instrument
 from rtserver.live.keys import Keys
-from rtserver.live.player import AUTO
 
 DEFAULT_PORT = 9000
 SCREEN_SECONDS = 0.1
@@ -37,7 +37,7 @@ class LiveOptions:
     channels: int = 1
     first_input: int = 0
     latency_ms: float | None = None
-    margin: str = AUTO
+    margin: str = AUTO_MARGIN
     exclusive: bool = False
     guard: bool = True
     muted: bool | None = None
@@ -111,7 +111,7 @@ def _server(options: LiveOptions, stack: contextlib.ExitStack) -> tuple[int, lis
 
     def start(port: int) -> OwnServer:
         # Every session here names its own margin; this one is for others.
-        margin = () if options.margin == AUTO else ("--margin", options.margin)
+        margin = () if options.margin == AUTO_MARGIN else ("--margin", options.margin)
         own = OwnServer(wanted, port, arguments=(*margin, "--precision", options.precision))
         _say(options, f"starting rtserver on port {port}")
         return stack.enter_context(own)

@@ -14,13 +14,13 @@ from typing import Any
 
 from rtserver.client import Bridge
 from rtserver.errors import UserError
+from rtserver.latency import AUTO_MARGIN
 from rtserver.live import devices, driver
 from rtserver.live.between_devices import Room
 from rtserver.live.devices import Device
 from rtserver.live.takes import Recorder
 from rtserver.tuner import pitch_hz
 
-AUTO = "auto"  # as the devices allow
 DEFAULT_RATES_HZ = (48000, 44100)
 PROBE_SECONDS = 0.6  # how long a driver is watched to learn its habits
 PROBE_PATIENCE_SECONDS = 4.0  # for its first calls
@@ -44,7 +44,7 @@ class Settings:
     channels: int = 1
     first_input: int = 0
     latency_ms: float | None = None
-    margin: str = AUTO  # or as `rtserver.latency.margin_ms` knows it
+    margin: str = AUTO_MARGIN  # or as `rtserver.latency.margin_ms` knows it
     exclusive: bool = False
     guard: bool = True
     patient: bool = False  # wait for the devices if they aren't there
@@ -227,7 +227,7 @@ class Player:
     @property
     def margin(self) -> str:
         """Of every session: the one asked for, or what suits the drivers."""
-        if self._settings.margin != AUTO:
+        if self._settings.margin != AUTO_MARGIN:
             return self._settings.margin
         return "live" if self._wanted(self._settings.block).even else "balanced"
 
