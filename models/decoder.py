@@ -6,6 +6,7 @@ Shapes: B batch, R residual channels, S skip channels, L latent channels, H hops
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,20 @@ class Decoder(nn.Module):
         self.output = nn.Conv1d(s, s, 1)
         self.output_latent = nn.Conv1d(latent_channels, s, 1)
         self.logits = nn.Conv1d(s, config.classes, 1)
+        if config.prediction_order:
+            self._expect_small_errors()
+
+    @torch.no_grad()
+    def _expect_small_errors(self) -> None:
+        """Begin with the belief that predictions are a few codes wrong, and more is ever less likely."""
+        classes = torch.arange(self.config.classes)
+        bias = cast(Tensor, self.logits.bias)
+        bias.copy_((-(classes - self.config.classes // 2).abs() / 4.0).clamp(min=-8.0))
+        self.logits.weight.mul_(0.1)
+
+    def _input(self, older: Tensor, newer: Tensor) -> Tensor:
+        """[B, R, T] of network inputs [B, 1, T]: the sample before the last, or what is predicted, and the last."""
+        return F.conv1d(torch.cat([older, newer], dim=1), self.input.weight.transpose(1, 2), self.input.bias)
 
     def _upsample(self, per_hop: Tensor, samples: int) -> Tensor:
         return per_hop.repeat_interleave(self.hop_samples, dim=2)[:, :, :samples]
@@ -68,13 +83,16 @@ class Decoder(nn.Module):
         hidden = self.output(F.relu(skip)) + self._upsample(self.output_latent(latents), skip.shape[2])
         return self.logits(F.relu(hidden))
 
-    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+    def forward(self, x: Tensor, latents: Tensor, ahead: Tensor | None = None) -> Tensor:
         """Teacher-forced logits [B, 256, T] of each sample given those before it.
 
         x: network inputs [B, 1, T] of the clean signal (see mu_law.network_input), shifted right in here;
         latents: [B, L, H] with H * hop_samples = T.
+        ahead: of a decoder with linear prediction the network inputs [B, 1, T] that are predicted, not shifted
+        (models/prediction.py); the logits are then those of its classes.
         """
-        y = self.input(F.pad(x[:, :, :-1], (2, 0)))
+        previous = F.pad(x[:, :, :-1], (1, 0))
+        y = self._input(F.pad(previous[:, :, :-1], (1, 0)) if ahead is None else ahead, previous)
         skip = self.input_skip(y)
         for layer in self.layers:
             conditioning = self._upsample(layer.latent(latents), y.shape[2])
@@ -91,14 +109,17 @@ class Decoder(nn.Module):
             histories=[like.new_zeros(batch, self.config.residual_channels, d) for d in self.config.dilations],
         )
 
-    def step(self, previous: Tensor, latent: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def step(
+        self, previous: Tensor, latent: Tensor, state: DecoderState, ahead: Tensor | None = None
+    ) -> tuple[Tensor, DecoderState]:
         """Logits [B, 256, n] of the next n samples within one hop.
 
         previous [B, 1, n]: the network inputs of the samples just before each (zero before the stream starts);
-        latent [B, L, 1]: the latent of the hop they lie in. Autoregressive generation has n = 1.
+        latent [B, L, 1]: the latent of the hop they lie in. Autoregressive generation has n = 1. ahead [B, 1, n]: as
+        in `forward`.
         """
         joined = torch.cat([state.inputs, previous], dim=2)
-        y = self.input(joined)
+        y = self._input(joined[:, :, :-1] if ahead is None else ahead, previous)
         skip = self.input_skip(y)
         histories: list[Tensor] = []
         for layer, past in zip(self.layers, state.histories, strict=False):

@@ -19,10 +19,17 @@ def read_loop_seconds(num_bytes: int, repeats: int) -> float:
 def uniform(seed: int, sample: int) -> float:
     """The random number in [0, 1) that a slot of this seed draws for this sample (Philox4x32-10)."""
 
+def predictions(order: int, past: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Network inputs float32 [B, T] of what linear prediction makes of past network inputs float32 [B, T] before each.
+
+    order: samples that it looks back, 1 to 1024; ValueError otherwise. See models/prediction.py.
+    """
+
 class Decoder:
     """The immutable weights of one domain, shareable between slots and threads.
 
-    config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law and emphasis.
+    config: the fields of DecoderConfig with latent_channels, hop_samples and, optionally, mu_law, emphasis and
+    prediction_order.
     weights: C-contiguous float32 arrays, names and shapes as in models.Decoder.state_dict().
     isa: "auto" takes the environment variable RTSERVER_ISA, else the best that the processor has.
     precision: one of PRECISIONS. calibration: float32 [layers, R], what `input_ranges` gives; int8 and int4
@@ -636,9 +643,11 @@ class DecoderPass:
         output_conditioning: NDArray[np.float32],
         past: NDArray[np.float32],
         codes: NDArray[np.uint8],
+        ahead: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Losses [B, T] in nats of codes [B, T] given past network inputs [B, T] (shifted in here), conditioning
-        [N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs."""
+        [N, B, H, 2R] and output_conditioning [B, H, S]. ahead: network inputs [B, T] of what is predicted, not shifted;
+        codes are classes then. Keeps what `backward` needs."""
 
     def backward(
         self, weights: list[NDArray[np.float32]], dlosses: NDArray[np.float32]
@@ -652,5 +661,6 @@ class DecoderPass:
         output_conditioning: NDArray[np.float32],
         past: NDArray[np.float32],
         uniform: NDArray[np.float32],
+        ahead: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint8]:
         """Codes [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T]."""

@@ -30,6 +30,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "skip_channels": (1, 1024),
     "kernel_size": (2, 9),
     "classes": (256, 256),
+    "prediction_order": (0, 1024),
     "latent_channels": (1, 1024),
     "hop_samples": (16, 16000),
 }

@@ -89,7 +89,11 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Autoregressive WaveNet decoder: `blocks` x `layers` gated dilated convolutions, kernel 2, 256-way softmax."""
+    """Autoregressive WaveNet decoder: `blocks` x `layers` gated dilated convolutions, kernel 2, 256-way softmax.
+
+    prediction_order: samples that the linear prediction looks back whose error the softmax says (models/prediction.py);
+    0: none, and it says the code itself.
+    """
 
     blocks: int = 4
     layers: int = 10
@@ -97,6 +101,7 @@ class DecoderConfig:
     skip_channels: int = 128
     kernel_size: int = 2
     classes: int = 256
+    prediction_order: int = 0
 
     @property
     def dilations(self) -> tuple[int, ...]:

@@ -90,6 +90,7 @@ class Model:
             "skip_channels": d.skip_channels,
             "kernel_size": d.kernel_size,
             "classes": d.classes,
+            "prediction_order": d.prediction_order,
             "latent_channels": e.latent_channels,
             "hop_samples": e.hop_samples,
             "mu_law": self.config.mu_law,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rtserver import _engine
 from rtserver.model_check import Weights
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,10 +30,15 @@ def input_moments(
     codes [T] with T <= H * hop_samples and T > 0.
     """
     layers, r = config["blocks"] * config["layers"], config["residual_channels"]
-    heard = np.concatenate([np.zeros(2, np.float32), codes[:-1].astype(np.float32) / np.float32(255) - np.float32(0.5)])
+    past = codes.astype(np.float32) / np.float32(255) - np.float32(0.5)
+    newer = np.concatenate([np.zeros(1, np.float32), past[:-1]])
+    order = config.get("prediction_order", 0)
+    older = (
+        _engine.predictions(order, past[None])[0] if order else np.concatenate([np.zeros(1, np.float32), newer[:-1]])
+    )
     hop_of = np.arange(len(codes)) // config["hop_samples"]
     first = weights["input.weight"][:, 0]
-    y = np.outer(heard[:-1], first[:, 0]) + np.outer(heard[1:], first[:, 1]) + weights["input.bias"]
+    y = np.outer(older, first[:, 0]) + np.outer(newer, first[:, 1]) + weights["input.bias"]
     found_x, found_z = np.empty((layers, r, r)), np.empty((layers, r, r))
     for i in range(layers):
         own = {name: weights[f"layers.{i}.{name}"] for name in _OF_A_LAYER}

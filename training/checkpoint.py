@@ -157,6 +157,8 @@ def start_from(network: TranslationNetwork, start: Start, copies: Mapping[str, s
             weights = _below(start.weights, f"{group}.{source}.")
             if name in copies and not weights:
                 raise ValueError(f"start_decoders.{name}: there is no decoder {source!r} to start from")
+            if start.decoder and start.decoder.prediction_order != network.config.decoder.prediction_order:
+                weights = {k: v for k, v in weights.items() if not k.startswith("logits.")}  # of other classes
             other = start.decoder if weights and start.decoder != network.config.decoder else None
             if other and fits(other, network.config.decoder):
                 grow(cast(Decoder, decoder), weights, other)

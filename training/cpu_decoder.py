@@ -35,24 +35,35 @@ def usable(decoder: nn.Module, past: Tensor) -> bool:
     return fits and dtype == torch.float32 and not compiled
 
 
-def losses(decoder: Decoder, past: Tensor, latents: Tensor, codes: Tensor) -> Tensor:
+def losses(decoder: Decoder, past: Tensor, latents: Tensor, codes: Tensor, ahead: Tensor | None = None) -> Tensor:
     """Cross-entropy [B, T] in nats of codes [B, T] given past network inputs [B, T] and latents [B, L, H].
 
-    Like the decoder's own, it can be differentiated once, with respect to weights and latents.
+    ahead: of a decoder with linear prediction what is predicted, [B, T]; codes are its classes then. Like the decoder's
+    own, it can be differentiated once, with respect to weights and latents.
     """
-    return cast(
-        Tensor, _Losses.apply(_key(decoder, past), past, codes, *_conditioning(decoder, latents), *_weights(decoder))
-    )
+    key, conditioning = _key(decoder, past), _conditioning(decoder, latents)
+    return cast(Tensor, _Losses.apply(key, past, ahead, codes, *conditioning, *_weights(decoder)))
 
 
 @torch.no_grad()
-def draw(decoder: Decoder, past: Tensor, latents: Tensor, uniform: Tensor) -> Tensor:
-    """Codes int64 [B, T] that the decoder draws with numbers [B, T] in [0, 1), led by past network inputs [B, T]."""
+def draw(
+    decoder: Decoder,
+    past: Tensor,
+    latents: Tensor,
+    uniform: Tensor,
+    temperature: float = 1.0,
+    ahead: Tensor | None = None,
+) -> Tensor:
+    """Codes int64 [B, T] that the decoder draws with numbers [B, T] in [0, 1), led by past network inputs [B, T].
+
+    temperature: above 0, what its logits are divided by. ahead: as in `losses`.
+    """
     key = _key(decoder, past)
     native = _take(key)
-    weights = [_array(w) for w in _weights(decoder)]
+    *others, last, last_bias = _weights(decoder)
+    weights = [_array(w) for w in (*others, last / temperature, last_bias / temperature)]
     layers, output = (_array(c) for c in _conditioning(decoder, latents))
-    codes = native.draw(weights, layers, output, _array(past), _array(uniform))
+    codes = native.draw(weights, layers, output, _array(past), _array(uniform), _maybe_array(ahead))
     _give_back(key, native)
     return torch.from_numpy(codes).long()
 
@@ -60,12 +71,19 @@ def draw(decoder: Decoder, past: Tensor, latents: Tensor, uniform: Tensor) -> Te
 class _Losses(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, key: tuple[Any, ...], past: Tensor, codes: Tensor, layers: Tensor, output: Tensor, *weights: Tensor
+        ctx: Any,
+        key: tuple[Any, ...],
+        past: Tensor,
+        ahead: Tensor | None,
+        codes: Tensor,
+        layers: Tensor,
+        output: Tensor,
+        *weights: Tensor,
     ) -> Tensor:
         native = _take(key)
         arrays = [_array(w) for w in weights]
         given = _array(codes.to(torch.uint8))
-        found = native.forward(arrays, _array(layers), _array(output), _array(past), given)
+        found = native.forward(arrays, _array(layers), _array(output), _array(past), given, _maybe_array(ahead))
         if any(ctx.needs_input_grad):
             ctx.key, ctx.native = key, native  # with the activations that `backward` needs
             ctx.save_for_backward(*weights)
@@ -80,7 +98,7 @@ class _Losses(torch.autograd.Function):
             raise RuntimeError("a decoder's losses can be differentiated once; compute them again")
         own, layers, output = native.backward([_array(w) for w in ctx.saved_tensors], _array(gradients[0]))
         _give_back(ctx.key, native)
-        return (None, None, None, *map(torch.from_numpy, (layers, output, *own)))
+        return (None, None, None, None, *map(torch.from_numpy, (layers, output, *own)))
 
 
 def _key(decoder: Decoder, past: Tensor) -> tuple[Any, ...]:
@@ -128,6 +146,10 @@ def _weights(decoder: Decoder) -> list[Tensor]:
         weights += [layer.dilated.weight, layer.residual.weight, layer.residual.bias]
         weights += [layer.skip.weight, layer.skip.bias]
     return [*weights, d.output.weight, d.logits.weight, d.logits.bias]
+
+
+def _maybe_array(tensor: Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else _array(tensor)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -36,7 +36,8 @@ def grow(decoder: Decoder, weights: Mapping[str, Tensor], small: DecoderConfig) 
     own = decoder.state_dict()
     for name in ("input", "input_skip", "output", "output_latent", "logits"):
         for kind in ("weight", "bias"):
-            _embed(own[f"{name}.{kind}"], weights[f"{name}.{kind}"])
+            if f"{name}.{kind}" in weights:  # all but the logits of a decoder that had other classes
+                _embed(own[f"{name}.{kind}"], weights[f"{name}.{kind}"])
     for block in range(large.blocks):
         for layer in range(large.layers):
             mine = f"layers.{block * large.layers + layer}"

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtserver.model_config import ModelConfig
 from training import checkpoint
 from training.batches import Prepared, domain_of_step, noise, out_of_tune, own_history, prefetch
 from training.dataset import Corpus
@@ -115,7 +116,7 @@ class Trainer:
         ValueError if it is of another architecture or of other decoders.
         """
         state = checkpoint.read(path, self.device)
-        if "model" in state and state["model"] != asdict(self.settings.model):
+        if "model" in state and ModelConfig.from_dict(state["model"]) != self.settings.model:
             raise ValueError(f"{path}: of another architecture than [model] of {self.settings.name}")
         mine, theirs = set(self.network.state_dict()), set(state["network"])
         if mine != theirs:
@@ -179,6 +180,7 @@ class Trainer:
                 history,
                 own_history(batch, s.own_history, self.device),
                 s.own_history_passes,
+                s.own_history_temperature,
             ).mean()
             loss = loss + reconstruction
         self.optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import mu_law
+from models import mu_law, prediction
 from models.classifier import DomainClassifier
 from models.decoder import Decoder
 from models.emphasis import emphasise
@@ -36,10 +36,15 @@ class NoteProbe(nn.Module):
         return self.logits(F.relu(self.hidden(latents)))
 
 
-def draw_codes(logits: Tensor, uniform: Tensor) -> Tensor:
+def draw_codes(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
     """Codes int64 [B, T] with the chances of logits [B, 256, T]: where the sums of chances exceed numbers [B, T]."""
-    sums = logits.float().softmax(dim=1).cumsum(dim=1)
+    sums = (logits.float() / temperature).softmax(dim=1).cumsum(dim=1)
     return (sums < uniform.unsqueeze(1)).sum(dim=1).clamp(max=logits.shape[1] - 1)
+
+
+def _logits(decoder: nn.Module, past: Tensor, latents: Tensor, ahead: Tensor | None) -> Tensor:
+    logits: Tensor = decoder(past.unsqueeze(1), latents, None if ahead is None else ahead.unsqueeze(1))
+    return logits
 
 
 class TranslationNetwork(nn.Module):
@@ -80,6 +85,7 @@ class TranslationNetwork(nn.Module):
         history: Tensor | None = None,
         own: tuple[Tensor, Tensor] | None = None,
         own_passes: int = 1,
+        own_temperature: float = 1.0,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
@@ -92,6 +98,7 @@ class TranslationNetwork(nn.Module):
         section 3). Noise of its own kind, of which it then learns not to make more.
         own_passes: how often, each time led by what it drew the time before. With ever more passes and every code
         replaced, what it draws becomes what it says when it runs free.
+        own_temperature: at which it draws them: that at which it is to be played.
         """
         codes = self.codes(target)
         past_codes = codes if history is None else self.codes(history)
@@ -99,21 +106,30 @@ class TranslationNetwork(nn.Module):
         if own is not None:
             taught = past
             for _ in range(own_passes):
-                said = self._drawn(domain, past, latents, own[0])
+                said = self._drawn(domain, past, latents, own[0], own_temperature)
                 past = torch.where(own[1], mu_law.network_input(said), taught)
-        decoder = self.decoders[domain]
+        decoder, ahead = self.decoders[domain], self._ahead(past)
+        if ahead is not None:
+            codes = prediction.classes_of(codes, ahead)
         if cpu_decoder.usable(decoder, past):
-            return cpu_decoder.losses(cast(Decoder, decoder), past, latents, codes)[:, warmup_samples:]
-        logits = decoder(past.unsqueeze(1), latents)[:, :, warmup_samples:]
+            return cpu_decoder.losses(cast(Decoder, decoder), past, latents, codes, ahead)[:, warmup_samples:]
+        logits = _logits(decoder, past, latents, ahead)[:, :, warmup_samples:]
         return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
 
     @torch.no_grad()
-    def _drawn(self, domain: str, past: Tensor, latents: Tensor, uniform: Tensor) -> Tensor:
+    def _drawn(self, domain: str, past: Tensor, latents: Tensor, uniform: Tensor, temperature: float) -> Tensor:
         """Codes int64 [B, T] that the decoder draws with numbers [B, T], each led by `past` [B, T] before it."""
-        decoder = self.decoders[domain]
+        decoder, ahead = self.decoders[domain], self._ahead(past)
         if cpu_decoder.usable(decoder, past):
-            return cpu_decoder.draw(cast(Decoder, decoder), past, latents, uniform)
-        return draw_codes(decoder(past.unsqueeze(1), latents), uniform)
+            said = cpu_decoder.draw(cast(Decoder, decoder), past, latents, uniform, temperature, ahead)
+        else:
+            said = draw_codes(_logits(decoder, past, latents, ahead), uniform, temperature)
+        return said if ahead is None else prediction.codes_of(said, ahead)
+
+    def _ahead(self, past: Tensor) -> Tensor | None:
+        """Network inputs [B, T] of what linear prediction makes of `past` [B, T], where decoders hear it."""
+        order = self.config.decoder.prediction_order
+        return prediction.ahead(past, order) if order else None
 
     def note_loss(self, latents: Tensor, notes: Tensor) -> Tensor:
         """Mean cross-entropy of the note probe; notes: MIDI pitches [B, hops of 10 ms], negative where unknown."""

@@ -47,6 +47,7 @@ class TrainSettings:
     history_ringing_probability: float = 0.0
     own_history: float = 0.0  # greatest share of the past, a segment, that the decoder says itself (see network.py)
     own_history_passes: int = 1  # from pass to pass it is led by more of what it said
+    own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -68,6 +69,7 @@ class TrainSettings:
         for name in shares:
             self._require(name, 0.0 <= getattr(self, name) <= 1.0, "between 0 and 1")
         self._require("own_history_passes", self.own_history_passes >= 1, "1 or more")
+        self._require("own_history_temperature", self.own_history_temperature > 0.0, "more than 0")
         for name in ("confusion_weight", "confusion_from_step", "confusion_warmup_steps", "note_weight", "workers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in (

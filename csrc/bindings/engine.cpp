@@ -19,6 +19,20 @@
 using rtengine::Decoder;
 using rtengine::DecoderConfig;
 
+namespace {
+
+int integer_field(const py::dict& values, const char* name) {
+  const py::object value = values[name];
+  try {
+    return value.cast<int>();
+  } catch (const py::cast_error&) {
+    throw py::value_error(std::string("decoder config: expected an integer ") + name + ", found " +
+                          py::repr(value).cast<std::string>());
+  }
+}
+
+}  // namespace
+
 DecoderConfig read_decoder_config(const py::dict& values) {
   DecoderConfig config;
   const std::vector<std::pair<const char*, int*>> fields = {
@@ -35,13 +49,11 @@ DecoderConfig read_decoder_config(const py::dict& values) {
   for (const auto& [name, field] : fields) {
     if (!values.contains(name))
       throw py::value_error(std::string("decoder config: expected an integer ") + name + ", found none");
-    const py::object value = values[name];
-    try {
-      *field = value.cast<int>();
-    } catch (const py::cast_error&) {
-      throw py::value_error(std::string("decoder config: expected an integer ") + name + ", found " +
-                            py::repr(value).cast<std::string>());
-    }
+    *field = integer_field(values, name);
+    ++known;
+  }
+  if (values.contains("prediction_order")) {
+    config.prediction_order = integer_field(values, "prediction_order");
     ++known;
   }
   if (values.contains("mu_law")) {
@@ -145,6 +157,23 @@ void bind_engine(py::module_& m) {
   }
   m.def("read_loop_seconds", &rtengine::read_loop_seconds, py::arg("num_bytes"), py::arg("repeats"),
         py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "predictions",
+      [](int order, const py::object& past) {
+        if (order < 1 || order > rtengine::kPredictionWindow)
+          throw py::value_error("order: expected 1 to " + std::to_string(rtengine::kPredictionWindow) + ", found " +
+                                std::to_string(order));
+        const py::array given = require<float>("past", past, 2, "float32 [B, T]");
+        py::array_t<float> ahead({given.shape(0), given.shape(1)});
+        const float* from = static_cast<const float*>(given.data());
+        float* to = ahead.mutable_data();
+        const py::gil_scoped_release released;
+        for (py::ssize_t b = 0; b < ahead.shape(0); ++b)
+          rtengine::predictions(order, from + b * ahead.shape(1), ahead.shape(1), to + b * ahead.shape(1));
+        return ahead;
+      },
+      py::arg("order"), py::arg("past"),
+      "Network inputs [B, T] of what linear prediction of that order makes of past network inputs [B, T] before each.");
   m.def("uniform", &rtengine::uniform, py::arg("seed"), py::arg("sample"));
 
   bind_slot<CpuEngine>(m, "Slot", "generate_together");

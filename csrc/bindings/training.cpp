@@ -96,16 +96,17 @@ struct Pass {
   struct Inputs {
     PassWeights<const float> weights;
     Conditioning<const float> conditioning;
-    const float* past;
+    const float *past, *ahead;
   };
-  Inputs read(const py::list& arrays, const py::handle& layers, const py::handle& output,
-              const py::handle& past) const {
+  Inputs read(const py::list& arrays, const py::handle& layers, const py::handle& output, const py::handle& past,
+              const py::handle& ahead) const {
     const PassShape& shape = pass.shape();
     const std::size_t rows = hops() * static_cast<std::size_t>(shape.layers());
     return {read_weights(shape, arrays),
             {numbers<float>("conditioning", layers, rows * 2 * static_cast<std::size_t>(shape.r)),
              numbers<float>("output conditioning", output, hops() * static_cast<std::size_t>(shape.s))},
-            numbers<float>("past", past, samples())};
+            numbers<float>("past", past, samples()),
+            ahead.is_none() ? nullptr : numbers<float>("ahead", ahead, samples())};
   }
 
   DecoderPass pass;
@@ -139,19 +140,20 @@ void bind_training(py::module_& m) {
       .def(
           "forward",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
-             const py::handle& past, const py::handle& codes) {
-            const auto given = self.read(arrays, conditioning, output, past);
+             const py::handle& past, const py::handle& codes, const py::handle& ahead) {
+            const auto given = self.read(arrays, conditioning, output, past, ahead);
             const std::uint8_t* wanted = numbers<std::uint8_t>("codes", codes, self.samples());
             FloatArray losses({self.pass.shape().batch, self.pass.shape().samples});
             float* to = losses.mutable_data();
             py::gil_scoped_release released;
-            self.pass.forward(given.weights, given.conditioning, given.past, wanted, to);
+            self.pass.forward(given.weights, given.conditioning, given.past, given.ahead, wanted, to);
             return losses;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
-          py::arg("codes"),
+          py::arg("codes"), py::arg("ahead") = py::none(),
           "Losses [B, T] in nats of codes uint8 [B, T] given past network inputs [B, T] (shifted in here), "
-          "conditioning [N, B, H, 2R] and output_conditioning [B, H, S]. Keeps what `backward` needs.")
+          "conditioning [N, B, H, 2R] and output_conditioning [B, H, S]. ahead: network inputs [B, T] of what is "
+          "predicted, not shifted; codes are classes then. Keeps what `backward` needs.")
       .def(
           "backward",
           [](Pass& self, const py::list& arrays, const py::handle& dlosses) {
@@ -181,15 +183,16 @@ void bind_training(py::module_& m) {
       .def(
           "draw",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
-             const py::handle& past, const py::handle& uniform) {
-            const auto given = self.read(arrays, conditioning, output, past);
+             const py::handle& past, const py::handle& uniform, const py::handle& ahead) {
+            const auto given = self.read(arrays, conditioning, output, past, ahead);
             const float* drawn = numbers<float>("uniform", uniform, self.samples());
             py::array_t<std::uint8_t> codes({self.pass.shape().batch, self.pass.shape().samples});
             std::uint8_t* to = codes.mutable_data();
             py::gil_scoped_release released;
-            self.pass.draw(given.weights, given.conditioning, given.past, drawn, to);
+            self.pass.draw(given.weights, given.conditioning, given.past, given.ahead, drawn, to);
             return codes;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
-          py::arg("uniform"), "Codes uint8 [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T].");
+          py::arg("uniform"), py::arg("ahead") = py::none(),
+          "Codes uint8 [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T].");
 }

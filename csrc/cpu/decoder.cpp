@@ -63,28 +63,28 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
   }
 }
 
-// Teacher-forced; each(t, network) after every step.
+// Teacher-forced; each(t, network, led) after every step.
 template <class Each>
 void Decoder::run(const float* latents, const std::uint8_t* codes, std::int64_t samples, const Each& each) const {
   const ScopedFloatMode mode;
   const std::unique_ptr<Network> network = open_network();
   const auto latent = std::make_unique<float[]>(static_cast<std::size_t>(config_.latent_channels));
-  float older = 0.0f, newer = 0.0f;
+  Led led(config_.prediction_order);
   for (std::int64_t t = 0; t < samples; ++t) {
     if (t % config_.hop_samples == 0) {
       clamp_latent(latents + t / config_.hop_samples * config_.latent_channels, latent.get(), config_.latent_channels);
       network->begin_hop(latent.get());
     }
-    network->step(older, newer);
-    each(t, *network);
-    older = newer;
-    newer = network_input(codes[t]);
+    led.look_ahead();
+    network->step(led.older(), led.newer());
+    each(t, *network, led);
+    led.push(codes[t]);
   }
 }
 
 void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
-  run(latents, codes, samples, [out](std::int64_t t, const Network& network) {
-    std::memcpy(out + t * kClasses, network.logits(), kClasses * sizeof(float));
+  run(latents, codes, samples, [out](std::int64_t t, const Network& network, const Led& led) {
+    for (int i = 0; i < kClasses; ++i) out[t * kClasses + led.code(i)] = network.logits()[i];
   });
 }
 
@@ -93,7 +93,7 @@ void Decoder::input_ranges(const float* latents, const std::uint8_t* codes, std:
     throw std::invalid_argument("input ranges: expected a decoder of precision fp32, found " + precision_);
   const int layers = config_.total_layers(), channels = config_.residual_channels;
   std::fill(out, out + static_cast<std::ptrdiff_t>(layers) * channels, 0.0f);
-  run(latents, codes, samples, [&](std::int64_t, const Network& network) {
+  run(latents, codes, samples, [&](std::int64_t, const Network& network, const Led&) {
     for (int i = 0; i < layers; ++i) {
       const float* input = network.layer_input(i);
       float* most = out + static_cast<std::ptrdiff_t>(i) * channels;
@@ -106,7 +106,8 @@ Slot::Slot(std::shared_ptr<const Decoder> decoder, std::uint64_t seed)
     : decoder_(std::move(decoder)),
       network_(decoder_->open_network()),
       latent_(std::make_unique<float[]>(static_cast<std::size_t>(decoder_->config().latent_channels))),
-      seed_(seed) {
+      seed_(seed),
+      led_(decoder_->config().prediction_order) {
   begin_hop(latent_.get());  // a caller that forgets to begin a hop hears the zero latent
 }
 
@@ -114,7 +115,7 @@ void Slot::reset(std::uint64_t seed) noexcept {
   network_->reset();
   seed_ = seed;
   position_ = 0;
-  older_ = newer_ = 0.0f;
+  led_.reset();
 }
 
 void Slot::begin_hop(const float* latent) noexcept {
@@ -125,11 +126,10 @@ void Slot::begin_hop(const float* latent) noexcept {
 
 std::uint8_t Slot::draw() noexcept {
   const float temperature = this->temperature();
-  const auto code = static_cast<std::uint8_t>(temperature >= kMinimumTemperature
-                                                  ? network_->sample(temperature, uniform(seed_, position_))
-                                                  : network_->most_probable());
-  older_ = newer_;
-  newer_ = network_input(code);
+  const std::uint8_t code =
+      led_.code(temperature >= kMinimumTemperature ? network_->sample(temperature, uniform(seed_, position_))
+                                                   : network_->most_probable());
+  led_.push(code);
   ++position_;
   return code;
 }
@@ -137,7 +137,8 @@ std::uint8_t Slot::draw() noexcept {
 void Slot::generate(std::uint8_t* codes, int n) noexcept {
   const ScopedFloatMode mode;
   for (int i = 0; i < n; ++i) {
-    network_->step(older_, newer_);
+    led_.look_ahead();
+    network_->step(led_.older(), led_.newer());
     codes[i] = draw();
   }
 }
@@ -149,8 +150,9 @@ void generate_together(Slot* const* slots, std::uint8_t* const* codes, int count
   for (int k = 0; k < count; ++k) networks[k] = slots[k]->network_.get();
   for (int i = 0; i < n; ++i) {
     for (int k = 0; k < count; ++k) {
-      older[k] = slots[k]->older_;
-      newer[k] = slots[k]->newer_;
+      slots[k]->led_.look_ahead();
+      older[k] = slots[k]->led_.older();
+      newer[k] = slots[k]->led_.newer();
     }
     networks[0]->step_together(networks, count, older, newer);
     for (int k = 0; k < count; ++k) codes[k][i] = slots[k]->draw();

@@ -12,6 +12,7 @@
 #include "cpu/decoder_config.h"
 #include "cpu/decoder_weights.h"
 #include "cpu/isa.h"
+#include "cpu/led.h"
 #include "cpu/network.h"
 #include "cpu/quantized.h"
 
@@ -38,7 +39,7 @@ class Decoder {
   // [control thread] A network in its initial state.
   std::unique_ptr<Network> open_network() const { return open_network_(); }
 
-  // [any thread, allocates] Logits [samples, 256] of each sample given those before it, from a fresh state.
+  // [any thread, allocates] Logits [samples, 256] of each sample's code given those before it, from a fresh state.
   // latents [hops, L] with hops * hop_samples >= samples; codes [samples].
   void logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
 
@@ -56,9 +57,6 @@ class Decoder {
   std::int64_t bytes_per_sample_;
   std::function<std::unique_ptr<Network>()> open_network_;
 };
-
-// Network input of a code: code / 255 - 0.5 (as published).
-inline float network_input(std::uint8_t code) noexcept { return static_cast<float>(code) / 255.0f - 0.5f; }
 
 class Slot {
  public:
@@ -91,7 +89,7 @@ class Slot {
   std::unique_ptr<float[]> latent_;  // [L], clamped
   std::uint64_t seed_;
   std::uint64_t position_ = 0;
-  float older_ = 0.0f, newer_ = 0.0f;  // network inputs at t - 2 and t - 1
+  Led led_;
   std::atomic<float> temperature_{1.0f};
 };
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "cpu/bf16.h"
+#include "cpu/linear_prediction.h"
 
 namespace rtengine {
 namespace {
@@ -28,6 +29,10 @@ void DecoderConfig::validate() const {
   check_range(kConfig, "skip_channels", skip_channels, 1, kMaxChannels);
   check_range(kConfig, "latent_channels", latent_channels, 1, kMaxChannels);
   check_range(kConfig, "hop_samples", hop_samples, 1, kMaxHopSamples);
+  check_range(kConfig, "prediction_order", prediction_order, 0, kPredictionWindow);
+  if (prediction_order > 0 && mu_law != "rounded")
+    throw std::invalid_argument("decoder config: expected mu_law \"rounded\" with a prediction, found \"" + mu_law +
+                                "\"");
   if (mu_law != "rounded" && mu_law != "published")
     throw std::invalid_argument("decoder config: expected mu_law \"rounded\" or \"published\", found \"" + mu_law +
                                 "\"");

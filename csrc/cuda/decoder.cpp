@@ -22,6 +22,8 @@ CudaDecoder::CudaDecoder(const rtengine::DecoderConfig& config, const rtengine::
                          const DecoderOptions& options)
     : config_(config), options_(options), precision_(precision_of(options.precision)) {
   const auto checked = rtengine::DecoderWeights::from_tensors(config, tensors);
+  if (config.prediction_order > 0)
+    throw std::runtime_error("decoders with linear prediction run on the CPU only, so far");
   device_ = open_device(options.device);
   limits_ = device_->limits();
 

@@ -63,7 +63,7 @@ DecoderPass::DecoderPass(PassShape shape, const Kernels& kernels) : shape_(std::
   shape_.validate(kernels);
   const int n = shape_.layers(), r = shape_.r, s = shape_.s, b = shape_.batch, t = shape_.samples;
   longest_ = *std::max_element(shape_.dilations.begin(), shape_.dilations.end());
-  past_.resize(product({b, 2 + t}));
+  inputs_.resize(product({b, t, 2}));
   x_.resize(product({n, b, longest_ + t, r}));
   gates_.resize(product({n, b, t, r}));
   contents_.resize(product({n, b, t, r}));
@@ -119,10 +119,14 @@ void DecoderPass::pack(const PassWeights<const float>& w) {
   logits_bias_.assign(w.logits_bias, w.logits_bias + kClasses);
 }
 
-void DecoderPass::take_past(const float* past) {
-  const std::size_t t = static_cast<std::size_t>(shape_.samples);
-  for (std::size_t b = 0; b < static_cast<std::size_t>(shape_.batch); ++b)
-    std::memcpy(past_.data() + b * (2 + t) + 2, past + b * t, t * sizeof(float));
+void DecoderPass::take_inputs(const float* past, const float* ahead) {
+  float* to = inputs_.data();
+  for (int b = 0; b < shape_.batch; ++b)
+    for (int t = 0; t < shape_.samples; ++t, to += 2) {
+      const std::size_t at = product({b, shape_.samples}) + static_cast<std::size_t>(t);
+      to[0] = ahead ? ahead[at] : t > 1 ? past[at - 2] : 0.0f;
+      to[1] = t > 0 ? past[at - 1] : 0.0f;
+    }
 }
 
 // Everything up to the logits, which are left in place of the probabilities.
@@ -134,10 +138,9 @@ void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning)
     return of + (row * static_cast<std::size_t>(shape_.hops()) + static_cast<std::size_t>(sample / shape_.hop)) *
                     static_cast<std::size_t>(columns);
   };
-  const float* past = past_.data() + product({at.segment, 2 + shape_.samples}) + at.first;
   float* const first = x(0, at.segment, at.first);
   for (int k = 0; k < n; ++k) std::copy_n(input_.data() + 2 * r, r, first + product({k, r}));
-  kernels_.accumulate(first, r, n, r, {past, 1, 1}, 2, input_.data(), r);
+  kernels_.accumulate(first, r, n, r, {inputs_.data() + 2 * place, 2, 1}, 2, input_.data(), r);
   float* const skip = skip_.data() + place * static_cast<std::size_t>(s);
   for (int k = 0; k < n; ++k) std::copy_n(skip_bias_.data(), s, skip + product({k, s}));
   kernels_.accumulate(skip, s, n, s, {first, r, 1}, r, input_skip_.data(), s);
@@ -178,9 +181,9 @@ float* DecoderPass::logits_of(const Stretch& at) {
 }
 
 void DecoderPass::forward(const PassWeights<const float>& weights, Conditioning<const float> conditioning,
-                          const float* past, const std::uint8_t* codes, float* losses) {
+                          const float* past, const float* ahead, const std::uint8_t* codes, float* losses) {
   pack(weights);
-  take_past(past);
+  take_inputs(past, ahead);
   std::copy_n(codes, codes_.size(), codes_.begin());
   each_stretch([&](const Stretch& at) {
     const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
@@ -190,9 +193,9 @@ void DecoderPass::forward(const PassWeights<const float>& weights, Conditioning<
 }
 
 void DecoderPass::draw(const PassWeights<const float>& weights, Conditioning<const float> conditioning,
-                       const float* past, const float* uniform, std::uint8_t* codes) {
+                       const float* past, const float* ahead, const float* uniform, std::uint8_t* codes) {
   pack(weights);
-  take_past(past);
+  take_inputs(past, ahead);
   each_stretch([&](const Stretch& at) {
     const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
     run(at, conditioning);
@@ -273,8 +276,8 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
       }
       kernels_.accumulate(gradients.input_skip, r, s, r, {dskip.data(), 1, s}, count, x(0, segment, first), r);
       kernels_.accumulate(dx.data(), r, count, r, {dskip.data(), s, 1}, s, weights.input_skip, r);
-      const float* past = past_.data() + product({segment, 2 + t}) + first;
-      kernels_.accumulate(dinput.data(), r, 2, r, {past, 1, 1}, count, dx.data(), r);
+      const float* inputs = inputs_.data() + 2 * (product({segment, t}) + static_cast<std::size_t>(first));
+      kernels_.accumulate(dinput.data(), r, 2, r, {inputs, 1, 2}, count, dx.data(), r);
       kernels_.add_rows(dx.data(), count, r, gradients.input_bias);
     }
   }

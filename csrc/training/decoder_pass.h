@@ -49,9 +49,10 @@ class DecoderPass {
   const PassShape& shape() const noexcept { return shape_; }
 
   // losses [B, T]: minus the logarithm of the probability of codes [B, T], given past network inputs [B, T], which are
-  // shifted by one in here. Keeps what `backward` needs.
+  // shifted by one in here. ahead [B, T] or null: of a decoder with linear prediction what is predicted, not shifted;
+  // codes are its classes then. Keeps what `backward` needs.
   void forward(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
-               const std::uint8_t* codes, float* losses);
+               const float* ahead, const std::uint8_t* codes, float* losses);
 
   // Adds to `gradients` those of the last `forward`, once. dlosses [B, T].
   void backward(const PassWeights<const float>& weights, const float* dlosses, const PassWeights<float>& gradients,
@@ -59,7 +60,7 @@ class DecoderPass {
 
   // codes [B, T]: drawn from what `forward` would say, each with its number in [0, 1) of uniform [B, T].
   void draw(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
-            const float* uniform, std::uint8_t* codes);
+            const float* ahead, const float* uniform, std::uint8_t* codes);
 
  private:
   struct Stretch {
@@ -67,7 +68,7 @@ class DecoderPass {
   };
 
   void pack(const PassWeights<const float>& weights);
-  void take_past(const float* past);
+  void take_inputs(const float* past, const float* ahead);
   void run(const Stretch& at, Conditioning<const float> conditioning);
   float* logits_of(const Stretch& at);
   template <class Each>
@@ -79,7 +80,7 @@ class DecoderPass {
   PassShape shape_;
   const Kernels& kernels_;
   int longest_;                          // dilation: so many rows of zeros come before each segment
-  std::vector<float> past_;              // [B, 2 + T]
+  std::vector<float> inputs_;            // [B, T, 2]: of the sample before the last or what is predicted; of the last
   std::vector<float> x_;                 // [N, B, longest + T, R]: input of each layer
   std::vector<float> gates_, contents_;  // [N, B, T, R]
   std::vector<float> skip_, hidden_;     // [B, T, S], after their rectifiers

@@ -35,8 +35,9 @@ using rtengine::Slot;
 using Codes = std::vector<std::uint8_t>;
 
 // A golden file is a sequence of tensors, little-endian: int32 length of the name, the name, int32 dimensions, int64
-// each, float32 values. "config" holds blocks, layers, R, S, L, hop; "latents" [H, L]; "codes" [T]; "ranges" [layers,
-// R]; "logits.PRECISION" [T, 256]; "codes.NAME" as _engine.Decoder takes them; all others are weights.
+// each, float32 values. "config" holds blocks, layers, R, S, L, hop, prediction order; "latents" [H, L]; "codes" [T];
+// "ranges" [layers, R]; "logits.PRECISION" [T, 256]; "codes.NAME" as _engine.Decoder takes them; all others are
+// weights.
 struct Golden {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   std::map<std::string, std::vector<float>> values;
@@ -76,9 +77,10 @@ struct Case {
       if (name == "logits.weight" || name == "logits.bias") tensors[name] = {golden.shapes.at(name), values.data()};
     }
     const std::vector<float>& numbers = golden.values.at("config");
-    int* const fields[] = {&config.blocks,        &config.layers,          &config.residual_channels,
-                           &config.skip_channels, &config.latent_channels, &config.hop_samples};
-    for (std::size_t i = 0; i < 6; ++i) *fields[i] = static_cast<int>(numbers.at(i));
+    int* const fields[] = {&config.blocks,          &config.layers,          &config.residual_channels,
+                           &config.skip_channels,   &config.latent_channels, &config.hop_samples,
+                           &config.prediction_order};
+    for (std::size_t i = 0; i < std::size(fields); ++i) *fields[i] = static_cast<int>(numbers.at(i));
     latents = golden.values.at("latents");
     for (const float code : golden.values.at("codes")) codes.push_back(static_cast<std::uint8_t>(code));
     ranges = golden.values.at("ranges");

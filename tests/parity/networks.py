@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from models import prediction
 from models.decoder import Decoder
+from models.mu_law import network_input
 from rtserver.model_config import DecoderConfig
 
 
@@ -23,3 +25,22 @@ def random_decoder(
         module.logits.weight.mul_(gain)
     config = vars(decoder) | {"latent_channels": latent_channels, "hop_samples": hop, "mu_law": "rounded"}
     return config, module, {k: v.detach().numpy().copy() for k, v in module.state_dict().items()}
+
+
+@torch.no_grad()
+def pytorch_logits(module: Decoder, latents: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """What an engine's `logits` must be, [T, 256] of each code: latents [H, L], codes [T]."""
+    padded = np.zeros(len(latents) * module.hop_samples, np.uint8)
+    padded[: len(codes)] = codes
+    past = network_input(torch.from_numpy(padded))[None]
+    given = torch.from_numpy(latents.T.copy())[None]
+    order = module.config.prediction_order
+    if not order:
+        found = module(past[:, None], given)
+    else:
+        ahead = prediction.ahead_by_torch(past, order)
+        of_classes = module(past[:, None], given, ahead[:, None])
+        classes = prediction.classes_of(torch.arange(256)[None, :, None], ahead[:, None])
+        found = of_classes.gather(1, classes)
+    result: np.ndarray = found[0].T.numpy()[: len(codes)]
+    return result

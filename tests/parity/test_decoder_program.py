@@ -21,10 +21,10 @@ import pytest
 import torch
 
 from models.decoder import Decoder as TorchDecoder
-from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import DecoderConfig
 from tests.parity.nearest_codes import nearest_codes
+from tests.parity.networks import pytorch_logits
 from tests.programs.build import build
 from tests.programs.variants import ARM_COMPILER, ARM_DECODER, SANITIZED_DECODER, decoder
 
@@ -48,8 +48,9 @@ CASES = {
     "56x32": (DecoderConfig(7, 8, 32, 32), 4, 4, 8),
     "4x128": (DecoderConfig(2, 2, 128, 128), 16, 6, 12),
     "1x256": (DecoderConfig(1, 1, 256, 256), 2, 4, 8),
+    "predictive": (DecoderConfig(1, 3, 32, 32, prediction_order=20), 4, 10, 330),  # two sets of coefficients and more
 }
-EMULATED = ["1x32", "3x1", "odd", "7x48", "4x128"]
+EMULATED = ["1x32", "3x1", "odd", "7x48", "4x128", "predictive"]
 
 
 def write_golden(path: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -71,14 +72,13 @@ def golden_tensors(name: str) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     latents = rng.standard_normal((samples // hop, latent_channels)).astype(np.float32)
     codes = rng.integers(0, 256, samples).astype(np.uint8)
-    with torch.no_grad():
-        x = network_input(torch.from_numpy(codes))[None, None]
-        expected = module(x, torch.from_numpy(latents.T.copy())[None])[0].T.numpy()
+    expected = pytorch_logits(module, latents, codes)
     config = vars(decoder) | {"latent_channels": latent_channels, "hop_samples": hop}
     weights = {k: v.detach().numpy().copy() for k, v in module.state_dict().items()}
     scalar = _engine.Decoder(config, weights, isa="scalar")
     ranges = scalar.input_ranges(latents, codes)
-    numbers = (decoder.blocks, decoder.layers, decoder.residual_channels, decoder.skip_channels, latent_channels, hop)
+    widths = (decoder.residual_channels, decoder.skip_channels, latent_channels)
+    numbers = (decoder.blocks, decoder.layers, *widths, hop, decoder.prediction_order)
     tensors = weights | {"config": np.array(numbers), "latents": latents, "codes": codes, "ranges": ranges}
     quantised: dict[str, Any] = {"calibration": ranges, "codes": nearest_codes(weights, ranges)}
     tensors |= {f"codes.{k}": v for k, v in quantised["codes"].items()}

@@ -56,6 +56,24 @@ def test_streaming_equals_whole(decoder: Decoder, signal: tuple[Tensor, Tensor],
 
 
 @torch.no_grad()
+def test_streaming_equals_whole_with_what_is_predicted(decoder: Decoder, signal: tuple[Tensor, Tensor]) -> None:
+    x, latents = signal
+    ahead = torch.rand(2, 1, HOP * HOPS).double() - 0.5
+    whole = decoder(x, latents, ahead)
+    assert not torch.equal(whole, decoder(x, latents))
+    shifted = torch.cat([x.new_zeros(2, 1, 1), x[:, :, :-1]], dim=2)
+    before = torch.cat([x.new_zeros(2, 1, 1), shifted[:, :, :-1]], dim=2)
+    assert torch.equal(decoder(x, latents, before), decoder(x, latents)), "without it, it is the sample before the last"
+    state = decoder.init_state(2)
+    pieces = []
+    for t in range(0, HOP * HOPS, HOP):
+        part = slice(t, t + HOP)
+        logits, state = decoder.step(shifted[:, :, part], latents[:, :, t // HOP, None], state, ahead[:, :, part])
+        pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, dim=2), whole, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
 def test_logits_see_the_past_only(decoder: Decoder, signal: tuple[Tensor, Tensor]) -> None:
     x, latents = signal
     whole = decoder(x, latents)

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models.decoder import Decoder as TorchDecoder
-from models.mu_law import network_input
 from rtserver import _engine
 from rtserver.model_config import PRESETS, DecoderConfig
-from tests.parity.networks import random_decoder
+from tests.parity.networks import pytorch_logits, random_decoder
 
 FLOAT_KERNELS = {"avxvnni": "avx2", "avx512vnni": "avx512", "neondot": "neon"}  # sets that add integer products alone
 ISAS = [isa for isa in _engine.available_isas() if isa not in FLOAT_KERNELS]
@@ -28,6 +26,8 @@ CASES: dict[str, tuple[DecoderConfig, int, int, int]] = {
     "odd": (DecoderConfig(2, 7, 37, 53), 5, 100, 700),
     "tiny": (DecoderConfig(1, 3, 1, 1), 1, 7, 50),
     "between": (DecoderConfig(2, 6, 48, 80), 3, 33, 300),
+    "predictive": (DecoderConfig(2, 6, 48, 80, prediction_order=37), 3, 33, 900),
+    "predictive live": (DecoderConfig(2, 9, 48, 64, prediction_order=128), 16, 160, 2400),
 }
 
 
@@ -49,12 +49,7 @@ def signal(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 def test_logits_match_pytorch(name: str) -> None:
     config, module, weights = build(name)
     latents, codes = signal(name)
-    hop = config["hop_samples"]
-    padded = np.zeros(len(latents) * hop, np.uint8)
-    padded[: len(codes)] = codes
-    with torch.no_grad():
-        x = network_input(torch.from_numpy(padded))[None, None]
-        expected = module(x, torch.from_numpy(latents.T.copy())[None])[0].T.numpy()[: len(codes)]
+    expected = pytorch_logits(module, latents, codes)
     assert np.ptp(expected) > 0.5
     for isa in ISAS:
         found = _engine.Decoder(config, weights, isa=isa).logits(latents, codes)
@@ -85,10 +80,11 @@ def test_gate_keeps_its_stated_error(isa: str, sign: float) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_generated_codes_continue_whatever_the_calls(isa: str) -> None:
+@pytest.mark.parametrize("name", ["between", "predictive"])
+def test_generated_codes_continue_whatever_the_calls(isa: str, name: str) -> None:
     """Hops one by one, in twos, all at once: the same codes. The hop (33) is no multiple of the chunk (16)."""
-    config, _, weights = build("between", gain=4.0)
-    latents, _ = signal("between")
+    config, _, weights = build(name, gain=4.0)
+    latents, _ = signal(name)
     decoder = _engine.Decoder(config, weights, isa=isa)
     whole = decoder.open_slot(seed=5).generate(latents)
     assert len(set(whole.tolist())) > 20
@@ -177,9 +173,10 @@ def test_slots_are_independent(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_reset_equals_fresh(isa: str) -> None:
-    config, _, weights = build("between", gain=4.0)
-    latents, _ = signal("between")
+@pytest.mark.parametrize("name", ["between", "predictive"])
+def test_reset_equals_fresh(isa: str, name: str) -> None:
+    config, _, weights = build(name, gain=4.0)
+    latents, _ = signal(name)
     decoder = _engine.Decoder(config, weights, isa=isa)
     slot = decoder.open_slot(seed=1)
     first = slot.generate(latents)

@@ -86,6 +86,25 @@ def test_draws_are_those_of_pytorch(shape: tuple[int, ...], isa: str) -> None:
     assert int((found - expected).abs().max()) <= 1
 
 
+@pytest.mark.parametrize("shape", SHAPES[:2])
+def test_what_is_predicted_stands_in_for_the_sample_before_the_last(shape: tuple[int, ...], isa: str) -> None:
+    decoder, past, latents, codes = example(shape)
+    ahead, uniform = torch.rand(past.shape) - 0.5, torch.rand(past.shape)
+    other = copy.deepcopy(decoder)
+    logits = other(past.unsqueeze(1), latents.detach(), ahead.unsqueeze(1))
+    found = cpu_decoder.losses(decoder, past, latents, codes, ahead)
+    expected = F.cross_entropy(logits, codes, reduction="none")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found, cpu_decoder.losses(decoder, past, latents, codes))
+    found.sum().backward()
+    expected.sum().backward()
+    assert decoder.input.weight.grad is not None and other.input.weight.grad is not None
+    scale = float(other.input.weight.grad.abs().max())
+    assert float((decoder.input.weight.grad - other.input.weight.grad).abs().max()) <= 2e-5 * scale
+    drawn = cpu_decoder.draw(decoder, past, latents, uniform, ahead=ahead)
+    assert float((drawn == draw_codes(logits.detach(), uniform)).float().mean()) > 0.995
+
+
 def test_the_rounding_is_the_same_every_time() -> None:
     decoder, past, latents, codes = example(SHAPES[1])
     first = cpu_decoder.losses(decoder, past, latents, codes)

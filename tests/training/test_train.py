@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import mu_law
+from models import mu_law, prediction
 from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
-from training import settings, train
+from training import cpu_decoder, settings, train
 from training.export import describe_corpus, part
 from training.network import TranslationNetwork, draw_codes
 from training.settings import Settings
@@ -89,6 +90,30 @@ def test_a_decoder_is_led_by_what_it_says_itself() -> None:
         said = draw_codes(network.decoders["a"](mu_law.network_input(said).unsqueeze(1), latents), uniform)
     twice = loss(history=mu_law.decode(said))
     assert torch.equal(loss(own=(uniform, everywhere), own_passes=2), twice) and not torch.equal(twice, led)
+
+
+def test_a_decoder_with_a_prediction_is_taught_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is that of the code, whichever class stands for it, through the engine's pass and through PyTorch."""
+    torch.manual_seed(0)
+    config = replace(MODEL, decoder=replace(MODEL.decoder, residual_channels=16, skip_channels=16, prediction_order=24))
+    network = TranslationNetwork(config, ["a"], timbres=1).eval()
+    target, latents = 0.1 * torch.sin(torch.arange(1600) * torch.tensor([[0.1], [0.3]])), torch.randn(2, 4, 10)
+    own = (torch.rand(2, 1600), torch.rand(2, 1600) < 0.5)
+    with torch.no_grad():
+        codes = network.codes(target)
+        past = mu_law.network_input(codes)
+        ahead = prediction.ahead(past, 24)
+        of_classes = network.decoders["a"](past[:, None], latents, ahead[:, None]).log_softmax(dim=1)
+        of_codes = of_classes.gather(1, prediction.classes_of(torch.arange(256)[None, :, None], ahead[:, None]))
+        expected = -of_codes.gather(1, codes[:, None])[:, 0]
+        torch.testing.assert_close(network.reconstruction("a", latents, target), expected, rtol=1e-4, atol=1e-4)
+        assert expected[:, 400:].mean() < 4.0, "so little without any training"
+        led = network.reconstruction("a", latents, target, own=own)
+        monkeypatch.setattr(cpu_decoder, "usable", lambda *_: False)
+        torch.testing.assert_close(network.reconstruction("a", latents, target), expected, rtol=1e-4, atol=1e-4)
+        by_torch = network.reconstruction("a", latents, target, own=own)
+    # a draw may round to the other side, and leads all that follow
+    assert abs(float(by_torch.mean() - led.mean())) < 0.1 and float(led.mean()) > float(expected.mean())
 
 
 def same_bits(one: Any, other: Any) -> bool:

@@ -1,0 +1,54 @@
+// A guess at the next sample from those before it, for a decoder that says how far off it is: linear prediction whose
+// coefficients follow the signal itself, renewed from what was played (Chen et al., LD-CELP, 1992, section III-B, with
+// a window of its own and no pitch predictor beside it).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace rtengine {
+
+inline constexpr int kPredictionWindow = 1024;    // samples that coefficients are made of: 64 ms
+inline constexpr int kPredictionTaper = 128;      // the newest of them count less and less
+inline constexpr int kPredictionRenewal = 160;    // samples between two sets of coefficients
+inline constexpr double kPredictionWhite = 1e-3;  // white noise that is thought to be in the signal, of its energy
+inline constexpr double kPredictionFloor = 1e-7;  // and its energy in a window at least: silence predicts silence
+
+class LinearPredictor {
+ public:
+  // [control thread] order: samples that a prediction looks back, 1 to kPredictionWindow.
+  explicit LinearPredictor(int order);
+
+  // [audio thread, wait-free] As it was made: silence came before.
+  void reset() noexcept;
+
+  // [audio thread, wait-free] The next sample, in [-1, 1]. Every kPredictionRenewal samples this is where the
+  // coefficients are renewed.
+  float predict() noexcept;
+
+  // [audio thread, wait-free] What it was.
+  void push(float sample) noexcept;
+
+  int order() const noexcept { return order_; }
+
+ private:
+  void renew() noexcept;
+
+  int order_, lags_;                  // lags_: order_ rounded up to whole vectors of sums
+  int filled_ = 0;                    // samples since the last renewal
+  std::unique_ptr<float[]> window_;   // [kPredictionWindow]
+  std::unique_ptr<float[]> history_;  // [kPredictionWindow + kPredictionRenewal], oldest first
+  std::unique_ptr<float[]> windowed_;
+  std::unique_ptr<float[]> taps_;  // [lags_], for the oldest sample first
+  std::unique_ptr<double[]> autocorrelation_, polynomial_, previous_;
+};
+
+// Signal [-1, 1] of a network input in [-0.5, 0.5] (clamped), and back: rounded mu-law without the rounding.
+float expanded(float network_input) noexcept;
+float companded(float signal) noexcept;
+
+// ahead[t]: the network input of what is predicted at t from past [samples], network inputs, before it; from a fresh
+// state.
+void predictions(int order, const float* past, std::int64_t samples, float* ahead);
+
+}  // namespace rtengine
