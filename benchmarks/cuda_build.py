@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = (80, 86, 89, 90)
 SOURCES = ("cuda/c_api.cpp", "cuda/decoder.cpp", "cuda/pack.cpp", "cuda/device_cuda.cu")
-SHARED_SOURCES = ("cpu/decoder_weights.cpp", "cpu/tensors.cpp")
+SHARED_SOURCES = ("cpu/decoder_weights.cpp", "cpu/linear_prediction.cpp", "cpu/tensors.cpp")
 
 
 def nvcc() -> str | None:

@@ -99,7 +99,8 @@ class Decoder:
         clusters: bool = True,
     ) -> None:
         names = ("blocks", "layers", "residual_channels", "skip_channels", "latent_channels", "hop_samples")
-        numbers = np.array([config[name] for name in names], np.intc)
+        order = config.get("prediction_order", 0)
+        numbers = np.array([*(config[name] for name in names), order], np.intc)
         arrays = [np.ascontiguousarray(value, np.float32) for value in weights.values()]
         keys = (ctypes.c_char_p * len(arrays))(*[name.encode() for name in weights])
         data = (ctypes.c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])

@@ -5,16 +5,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "cpu/companding.h"
 #include "cpu/decoder_config.h"
 #include "cpu/linear_prediction.h"
 
 namespace rtengine {
-
-// Network input of a code: code / 255 - 0.5 (as published). And the nearest code of a network input.
-inline float network_input(std::uint8_t code) noexcept { return static_cast<float>(code) / 255.0f - 0.5f; }
-inline int nearest_code(float network_input) noexcept {
-  return static_cast<int>((network_input + 0.5f) * 255.0f + 0.5f);
-}
 
 class Led {
  public:

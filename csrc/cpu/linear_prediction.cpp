@@ -4,12 +4,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/companding.h"
+
 namespace rtengine {
 namespace {
 
-constexpr int kLanes = 16;  // independent sums, which compilers keep in vectors
+constexpr int kLanes = 32;  // independent sums, which compilers keep in vectors
 constexpr double kPi = 3.14159265358979323846;
-constexpr float kMu = 255.0f;
 
 // Sum of a[i] b[i]; n is a multiple of kLanes.
 float dot(const float* a, const float* b, int n) noexcept {
@@ -25,7 +26,7 @@ float dot(const float* a, const float* b, int n) noexcept {
 
 LinearPredictor::LinearPredictor(int order)
     : order_(order),
-      lags_((order + kLanes - 1) / kLanes * kLanes),
+      lags_(lags_of(order)),
       window_(std::make_unique<float[]>(kPredictionWindow)),
       history_(std::make_unique<float[]>(kPredictionWindow + kPredictionRenewal)),
       windowed_(std::make_unique<float[]>(static_cast<std::size_t>(kPredictionWindow + lags_ + kLanes))),
@@ -81,16 +82,6 @@ float LinearPredictor::predict() noexcept {
 }
 
 void LinearPredictor::push(float sample) noexcept { history_[kPredictionWindow + filled_++] = sample; }
-
-float expanded(float network_input) noexcept {
-  const float companded = 2.0f * std::clamp(network_input, -0.5f, 0.5f);
-  return std::copysign((std::pow(1.0f + kMu, std::fabs(companded)) - 1.0f) / kMu, companded);
-}
-
-float companded(float signal) noexcept {
-  constexpr float scale = 0.5f / 5.545177444479562f;  // half of 1 / log(256)
-  return std::copysign(std::log1p(kMu * std::fabs(signal)) * scale, signal);
-}
 
 void predictions(int order, const float* past, std::int64_t samples, float* ahead) {
   LinearPredictor predictor(order);

@@ -29,12 +29,18 @@ class LinearPredictor {
   // [audio thread, wait-free] What it was.
   void push(float sample) noexcept;
 
-  int order() const noexcept { return order_; }
+  // Between `predict` and `push`: the prediction is clamp(sum of taps()[i] recent()[i], -1, 1) over lags(), a multiple
+  // of 32, and stays so with the same taps for renewal_in() samples.
+  static int lags_of(int order) noexcept { return (order + 31) / 32 * 32; }
+  int lags() const noexcept { return lags_; }
+  const float* taps() const noexcept { return taps_.get(); }
+  const float* recent() const noexcept { return history_.get() + kPredictionWindow + filled_ - lags_; }
+  int renewal_in() const noexcept { return kPredictionRenewal - filled_ % kPredictionRenewal; }
 
  private:
   void renew() noexcept;
 
-  int order_, lags_;                  // lags_: order_ rounded up to whole vectors of sums
+  int order_, lags_;                  // lags_: order_, and taps that are zero
   int filled_ = 0;                    // samples since the last renewal
   std::unique_ptr<float[]> window_;   // [kPredictionWindow]
   std::unique_ptr<float[]> history_;  // [kPredictionWindow + kPredictionRenewal], oldest first
@@ -42,10 +48,6 @@ class LinearPredictor {
   std::unique_ptr<float[]> taps_;  // [lags_], for the oldest sample first
   std::unique_ptr<double[]> autocorrelation_, polynomial_, previous_;
 };
-
-// Signal [-1, 1] of a network input in [-0.5, 0.5] (clamped), and back: rounded mu-law without the rounding.
-float expanded(float network_input) noexcept;
-float companded(float signal) noexcept;
 
 // ahead[t]: the network input of what is predicted at t from past [samples], network inputs, before it; from a fresh
 // state.

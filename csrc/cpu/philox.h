@@ -4,11 +4,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define RTENGINE_SHARED __host__ __device__
-#else
-#define RTENGINE_SHARED
-#endif
+#include "cpu/shared_code.h"
 
 namespace rtengine {
 

@@ -47,6 +47,7 @@ rtcuda_decoder* rtcuda_open(const int* config, int count, const char* const* nam
     c.skip_channels = config[3];
     c.latent_channels = config[4];
     c.hop_samples = config[5];
+    c.prediction_order = config[6];
     rtengine::TensorViews views;
     for (int i = 0; i < count; ++i) {
       views[names[i]] = {{shapes, shapes + dimensions[i]}, tensors[i]};

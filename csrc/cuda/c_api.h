@@ -19,9 +19,9 @@ typedef struct rtcuda_slot rtcuda_slot;
 RTCUDA_API const char* rtcuda_error(void);
 RTCUDA_API int rtcuda_device_count(void);
 
-/* config: blocks, layers a block, residual, skip and latent channels, hop samples. tensors: `count` float32 arrays by
- * name, with `dimensions[i]` sizes each, all in a row in `shapes`. options: device, team blocks (0: as fits), most
- * warps (0: as fits), clusters (0: never). */
+/* config: blocks, layers a block, residual, skip and latent channels, hop samples, prediction order. tensors: `count`
+ * float32 arrays by name, with `dimensions[i]` sizes each, all in a row in `shapes`. options: device, team blocks (0:
+ * as fits), most warps (0: as fits), clusters (0: never). */
 RTCUDA_API rtcuda_decoder* rtcuda_open(const int* config, int count, const char* const* names,
                                        const float* const* tensors, const int* dimensions, const int64_t* shapes,
                                        const char* precision, const int* options);

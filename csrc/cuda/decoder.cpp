@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cpu/companding.h"
+
 namespace rtcuda {
 namespace {
 
@@ -16,14 +18,19 @@ constexpr int kBestChannels = 8;  // of a block: one a warp, and still little to
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+std::unique_ptr<rtengine::LinearPredictor> predictor_of(const rtengine::DecoderConfig& config) {
+  return config.prediction_order ? std::make_unique<rtengine::LinearPredictor>(config.prediction_order) : nullptr;
+}
+
 }  // namespace
 
 CudaDecoder::CudaDecoder(const rtengine::DecoderConfig& config, const rtengine::TensorViews& tensors,
                          const DecoderOptions& options)
-    : config_(config), options_(options), precision_(precision_of(options.precision)) {
+    : config_(config),
+      options_(options),
+      precision_(precision_of(options.precision)),
+      lags_(rtengine::LinearPredictor::lags_of(config.prediction_order)) {
   const auto checked = rtengine::DecoderWeights::from_tensors(config, tensors);
-  if (config.prediction_order > 0)
-    throw std::runtime_error("decoders with linear prediction run on the CPU only, so far");
   device_ = open_device(options.device);
   limits_ = device_->limits();
 
@@ -110,6 +117,7 @@ int CudaDecoder::fit(int team_slots, LaunchShape& launch, Task& task) const {
   task.shape = shape_;
   task.team_slots = team_slots;
   task.clustered = clustered_;
+  task.lags = lags_;
   launch.precision = precision_;
   launch.together = precision_ == Precision::kFloat32 ? 1 : std::min(team_slots, 4);
   launch.blocks = shape_.team_blocks;
@@ -164,8 +172,23 @@ void CudaDecoder::make_room(std::size_t bytes, int count, int n) {
   }
 }
 
-// One launch of at most most_together() slots. logits [n, 256] is of the first, or null.
+// At most most_together() slots. logits [n, 256] is of the first, or null. As many launches as there are sets of
+// coefficients.
 void CudaDecoder::play(const Request* requests, int count, int n, float* logits) {
+  for (int first = 0; first < n;) {
+    int part = n - first;
+    Request parts[kMostSlots];
+    for (int i = 0; i < count; ++i) {
+      const Request& of = requests[i];
+      parts[i] = {of.slot, of.forced ? of.forced + first : nullptr, of.codes ? of.codes + first : nullptr};
+      if (of.slot->predictor_) part = std::min(part, of.slot->predictor_->renewal_in());
+    }
+    launch(parts, count, part, logits ? logits + std::int64_t{first} * kClassCount : nullptr);
+    first += part;
+  }
+}
+
+void CudaDecoder::launch(const Request* requests, int count, int n, float* logits) {
   const std::lock_guard lock(launch_mutex_);
   if (*failed_) throw DeviceError(limits_.name + ": an earlier launch failed");
   LaunchShape launch;
@@ -183,7 +206,9 @@ void CudaDecoder::play(const Request* requests, int count, int n, float* logits)
   const std::size_t task_bytes = aligned(size(launch.teams) * size(team_slots) * sizeof(SlotTask));
   const std::size_t latent_floats = size(config_.latent_channels);
   const std::size_t latent_bytes = aligned(size(count) * latent_floats * sizeof(float));
-  const std::size_t bytes = task_bytes + latent_bytes + size(count) * size(n);
+  const std::size_t lags = size(task.lags), prediction_at = task_bytes + latent_bytes;
+  const std::size_t forced_from = prediction_at + aligned(size(count) * 2 * lags * sizeof(float));
+  const std::size_t bytes = forced_from + size(count) * size(n);
   make_room(bytes, count, n);
   if (logits && size(n) * kClassCount > logits_floats_) {
     if (logits_) device_->release(logits_);
@@ -197,9 +222,9 @@ void CudaDecoder::play(const Request* requests, int count, int n, float* logits)
     for (int i = 0; i < team_slots; ++i) {
       const int own = std::min(each, count - team * each);  // of this team; others stand in to fill it up
       const int index = team * each + (i < own ? i : 0);
-      const CudaSlot& slot = *requests[index].slot;
+      CudaSlot& slot = *requests[index].slot;
       const std::size_t latent_at = task_bytes + size(index) * latent_floats * sizeof(float);
-      const std::size_t forced_at = task_bytes + latent_bytes + size(index) * size(n);
+      const std::size_t forced_at = forced_from + size(index) * size(n);
       SlotTask to;
       to.past = slot.place_.past;
       to.base = slot.place_.base;
@@ -213,6 +238,15 @@ void CudaDecoder::play(const Request* requests, int count, int n, float* logits)
       to.codes = drawn_ + size(index) * size(n);
       to.logits = index == 0 && logits ? logits_ : nullptr;
       std::memcpy(staged_ + latent_at, slot.latent_.data(), latent_floats * sizeof(float));
+      if (slot.predictor_) {
+        const std::size_t taps_at = prediction_at + size(index) * 2 * lags * sizeof(float);
+        const std::size_t recent_at = taps_at + lags * sizeof(float);
+        slot.predictor_->predict();  // renews the coefficients when it is time
+        std::memcpy(staged_ + taps_at, slot.predictor_->taps(), lags * sizeof(float));
+        std::memcpy(staged_ + recent_at, slot.predictor_->recent(), lags * sizeof(float));
+        to.taps = reinterpret_cast<const float*>(arrived_ + taps_at);
+        to.recent = reinterpret_cast<const float*>(arrived_ + recent_at);
+      }
       if (requests[index].forced) {
         std::memcpy(staged_ + forced_at, requests[index].forced, size(n));
         to.forced = reinterpret_cast<const std::uint8_t*>(arrived_ + forced_at);
@@ -228,6 +262,10 @@ void CudaDecoder::play(const Request* requests, int count, int n, float* logits)
     CudaSlot& slot = *requests[i].slot;
     slot.position_ += static_cast<std::uint64_t>(n);
     slot.hop_begins_ = false;
+    if (slot.predictor_) {
+      const std::uint8_t* const codes = requests[i].forced ? requests[i].forced : drawn_ + size(i) * size(n);
+      for (int k = 0; k < n; ++k) slot.predictor_->push(rtengine::expanded(rtengine::network_input(codes[k])));
+    }
     if (requests[i].codes) std::memcpy(requests[i].codes, drawn_ + size(i) * size(n), size(n));
   }
   if (logits) device_->download(logits, logits_, size(n) * kClassCount * sizeof(float));
@@ -248,6 +286,7 @@ CudaSlot::CudaSlot(std::shared_ptr<CudaDecoder> decoder, std::uint64_t seed)
     : decoder_(std::move(decoder)),
       place_(decoder_->take_place()),
       latent_(static_cast<std::size_t>(decoder_->config().latent_channels)),
+      predictor_(predictor_of(decoder_->config())),
       seed_(seed) {}
 
 CudaSlot::~CudaSlot() { decoder_->give_place(place_); }
@@ -255,6 +294,7 @@ CudaSlot::~CudaSlot() { decoder_->give_place(place_); }
 void CudaSlot::reset(std::uint64_t seed) noexcept {
   seed_ = seed;
   position_ = 0;  // the kernel reads nothing that lies before it
+  if (predictor_) predictor_->reset();
 }
 
 void CudaSlot::begin_hop(const float* latent) noexcept {

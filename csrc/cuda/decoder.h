@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu/decoder_weights.h"
+#include "cpu/linear_prediction.h"
 #include "cuda/device.h"
 
 namespace rtcuda {
@@ -64,6 +65,7 @@ class CudaDecoder {
   SlotPlace take_place();
   void give_place(const SlotPlace& place) noexcept;
   void play(const Request* requests, int count, int n, float* logits);
+  void launch(const Request* requests, int count, int n, float* logits);
   int fit(int team_slots, LaunchShape& launch, Task& task) const;
   void* keep(std::size_t bytes);
   template <class T>
@@ -73,6 +75,7 @@ class CudaDecoder {
   rtengine::DecoderConfig config_;
   DecoderOptions options_;
   Precision precision_;
+  int lags_;  // of the linear prediction, or 0
   std::unique_ptr<Device> device_;
   DeviceLimits limits_;
   Shape shape_;
@@ -117,6 +120,7 @@ class CudaSlot {
   std::shared_ptr<CudaDecoder> decoder_;
   CudaDecoder::SlotPlace place_;
   std::vector<float> latent_;
+  std::unique_ptr<rtengine::LinearPredictor> predictor_;  // its coefficients are renewed here, between launches
   bool hop_begins_ = true;
   std::uint64_t seed_;
   std::uint64_t position_ = 0;

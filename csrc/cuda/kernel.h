@@ -19,6 +19,7 @@
 // records lie in shared memory, as many as fit, the others come from L2.
 #pragma once
 
+#include "cpu/companding.h"
 #include "cpu/philox.h"
 #include "cuda/draw.h"
 #include "cuda/lanes.h"
@@ -70,6 +71,7 @@ class Player {
         places_(block_memory(task, Format::kParts)),
         tasks_(reinterpret_cast<SlotTask*>(warp.memory + places_.tasks)),
         inputs_(reinterpret_cast<float*>(warp.memory + places_.inputs)),
+        prediction_(reinterpret_cast<float*>(warp.memory + places_.prediction)),
         first_channel_((warp.block * s_.warps + warp.warp) * s_.per_warp),
         record_quads_(s_.column_groups() * Format::kParts * kLanes),
         mail_(task, warp,
@@ -135,6 +137,14 @@ class Player {
       const Mask going_on = lane < 2 && Mask(tasks_[slot].position > 0);
       store_if(lane < 2, Lanes<float*>(inputs_ + 2 * slot), to_offset(lane),
                load_if(going_on, Lanes<float*>(tasks_[slot].inputs), to_offset(lane)));
+      if (task_.lags == 0) continue;
+      for (int i = 0; i < task_.lags; i += kLanes) {
+        store_if(Mask(true), Lanes<float*>(taps_of(slot) + i), to_offset(lane), load(tasks_[slot].taps + i, lane));
+        store_if(Mask(true), Lanes<float*>(ring_of(slot) + i), to_offset(lane), load(tasks_[slot].recent + i, lane));
+      }
+      warp_.sync();
+      const float ahead = predicted(slot, 0);
+      if (warp_.is_first_lane()) inputs_[2 * slot] = ahead;
     }
     for (int slot = 0; slot < task_.team_slots; ++slot)
       if (tasks_[slot].begin_hop && !tasks_[slot].muted)
@@ -345,22 +355,45 @@ class Player {
              total);
   }
 
+  RTCUDA_DEVICE float* taps_of(int slot) const { return prediction_ + 2 * slot * task_.lags; }
+  RTCUDA_DEVICE float* ring_of(int slot) const { return taps_of(slot) + task_.lags; }
+
+  // Network input of what linear prediction makes of the signal, `newer` samples after that of the launch's beginning.
+  RTCUDA_DEVICE float predicted(int slot, int newer) const {
+    Floats sum = 0.0f;
+    for (int i = 0; i < task_.lags; i += kLanes) {
+      const Ints tap = lane_index() + i;
+      sum = multiply_add(load(taps_of(slot), tap), load(ring_of(slot), (tap + newer) % task_.lags), sum);
+    }
+    RTCUDA_UNROLL for (int far = 16; far > 0; far /= 2) sum = sum + shuffle_xor(sum, far);
+    return rtengine::companded(uniform_value(lesser_of(greater_of(sum, Floats(-1.0f)), Floats(1.0f))));
+  }
+
   // Every block draws all of its team's codes; block 0 writes them down.
   RTCUDA_DEVICE void draw() {
     for (int slot = warp_.warp; slot < task_.team_slots; slot += s_.warps) {
       const SlotTask& its = tasks_[slot];
       Floats logits[8];
       mail_.logits(slot, logits);
+      // Classes count from what is predicted (cpu/led.h).
+      const int shift = task_.lags ? rtengine::nearest_code(inputs_[2 * slot]) + kClassCount / 2 : 0;
       const bool writes = warp_.block == 0 && !its.muted;
       if (its.logits && writes)
         RTCUDA_UNROLL for (int k = 0; k < 8; ++k)
-            store_if(Mask(true), Lanes<float*>(its.logits + std::int64_t{sample_} * kClassCount + k),
-                     to_offset(lane_index() * 8), logits[k]);
+            store_if(Mask(true), Lanes<float*>(its.logits + std::int64_t{sample_} * kClassCount),
+                     to_offset((lane_index() * 8 + (k + shift)) % kClassCount), logits[k]);
       const std::uint64_t t = static_cast<std::uint64_t>(its.position) + static_cast<std::uint64_t>(sample_);
       const int code =
-          its.forced ? its.forced[sample_] : draw_class(logits, its.temperature, rtengine::uniform(its.seed, t));
-      const float older = inputs_[2 * slot + 1], newer = static_cast<float>(code) / 255.0f - 0.5f;
+          its.forced ? its.forced[sample_]
+                     : (draw_class(logits, its.temperature, rtengine::uniform(its.seed, t)) + shift) % kClassCount;
+      const float newer = rtengine::network_input(static_cast<std::uint8_t>(code));
+      float older = inputs_[2 * slot + 1];
       warp_.sync();
+      if (task_.lags) {
+        if (warp_.is_first_lane()) ring_of(slot)[sample_ % task_.lags] = rtengine::expanded(newer);
+        warp_.sync();
+        older = predicted(slot, sample_ + 1);
+      }
       if (warp_.is_first_lane()) {
         inputs_[2 * slot] = older;
         inputs_[2 * slot + 1] = newer;
@@ -377,9 +410,10 @@ class Player {
   const Shape& s_;
   Warp& warp_;
   BlockMemory places_;
-  SlotTask* tasks_;  // [team slots], this and what follows in shared memory
-  float* inputs_;    // [team slots, 2]
-  float* sums_;      // this warp's [per_warp, team slots / kTogether, 32]
+  SlotTask* tasks_;    // [team slots], this and what follows in shared memory
+  float* inputs_;      // [team slots, 2]
+  float* prediction_;  // [team slots, 2, lags]: taps, and the signal that they take, a ring
+  float* sums_;        // this warp's [per_warp, team slots / kTogether, 32]
   QuadWords* resident_;
   int first_channel_, record_quads_;
   const QuadWords* stream_;

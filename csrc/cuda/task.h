@@ -56,13 +56,15 @@ struct Weights {
 struct alignas(16) SlotTask {
   float* past = nullptr;    // [sum of dilations, C, 2]: P x of a layer, in the place of the sample it will be added to
   float* base = nullptr;    // [L + 1, C, 2]: conditioning and biases of the hop
-  float* inputs = nullptr;  // [2]: network inputs at t - 2 and t - 1
+  float* inputs = nullptr;  // [2]: network inputs at t - 2, or what is predicted, and t - 1
   std::uint64_t seed = 0;
   std::int64_t position = 0;  // t of the first sample
   float temperature = 1.0f;
   std::int16_t begin_hop = 0;            // condition on `latent` first
   std::int16_t muted = 0;                // a stand-in that fills a team up: computed, but nothing is written
   const float* latent = nullptr;         // [latent]
+  const float* taps = nullptr;           // [lags], of the linear prediction
+  const float* recent = nullptr;         // [lags], the signal so far that they take, oldest first
   const std::uint8_t* forced = nullptr;  // teacher forcing: [samples], and nothing is drawn
   std::uint8_t* codes = nullptr;         // [samples], or null
   float* logits = nullptr;               // [samples, 256], or null
@@ -74,6 +76,7 @@ struct Task {
   const SlotTask* slots = nullptr;  // [teams, team_slots]
   int team_slots = 0;               // a multiple of the kernel's kTogether
   int samples = 0;
+  int lags = 0;           // of the linear prediction, a multiple of 32; 0: there is none
   int resident = 0;       // records of each warp that are kept in shared memory
   int clustered = 0;      // mail goes into the peers' shared memory, not through device memory
   float* mail = nullptr;  // zeros, of all teams, where not clustered: [teams, mail_floats()]
@@ -86,7 +89,7 @@ struct Task {
 
 // Where things lie in a block's shared memory, in bytes.
 struct BlockMemory {
-  int tasks, mail, inputs, sums, records, total;
+  int tasks, mail, inputs, prediction, sums, records, total;
 };
 static_assert(sizeof(SlotTask) % 16 == 0);
 RTCUDA_SHARED BlockMemory block_memory(const Task& task, int parts) {
@@ -95,7 +98,8 @@ RTCUDA_SHARED BlockMemory block_memory(const Task& task, int parts) {
   m.tasks = 0;
   m.mail = m.tasks + task.team_slots * static_cast<int>(sizeof(SlotTask));
   m.inputs = m.mail + (task.clustered ? task.mail_floats() * 4 : 0);
-  m.sums = m.inputs + task.team_slots * 2 * 4;
+  m.prediction = m.inputs + task.team_slots * 2 * 4;
+  m.sums = m.prediction + task.team_slots * 2 * task.lags * 4;
   m.records = (m.sums + s.warps * s.per_warp * task.team_slots * kLanes * 4 + 15) / 16 * 16;
   m.total = m.records + s.warps * task.resident * s.column_groups() * parts * kLanes * 16;
   return m;

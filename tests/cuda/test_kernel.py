@@ -15,6 +15,7 @@ from tests.cuda.conftest import Network
 
 TOLERANCE = 2e-5  # float32, mail of 23 bits: 4e-6 is typical for logits that span 20
 SMALL = DecoderConfig(2, 3, 16, 24)
+PREDICTIVE = DecoderConfig(1, 3, 16, 24, prediction_order=37)
 CLUSTERS, NO_CLUSTERS = 0, 1  # emulated devices
 SHUFFLED = 11
 
@@ -33,6 +34,8 @@ def cpu(network: Network, precision: str = "fp32") -> _engine.Decoder:
         (DecoderConfig(1, 1, 1, 1), 20, {"team_blocks": 2}),
         (DecoderConfig(1, 3, 70, 30), 24, {"team_blocks": 2}),  # two groups of columns
         (DecoderConfig(1, 2, 20, 150), 12, {"team_blocks": 4, "most_warps": 16}),  # more than are read ahead
+        (PREDICTIVE, 350, {"team_blocks": 1}),  # three sets of coefficients
+        (PREDICTIVE, 350, {"team_blocks": 2, "device": NO_CLUSTERS}),
     ],
 )
 @pytest.mark.parametrize("seed", [0, SHUFFLED])
@@ -93,9 +96,20 @@ def test_codes_follow_the_logits(library: Library) -> None:
     np.testing.assert_array_equal(codes[:20], expected[:20])
 
 
-def test_company_and_chunks_leave_the_bits_alone(library: Library) -> None:
+def test_codes_of_a_predictive_decoder_are_the_cpus(library: Library) -> None:
+    """Past the first renewal of its coefficients: what it hears and says is led by what it said."""
+    network = Network.random(PREDICTIVE)
+    latents = network.latents(17)
+    expected = cpu(network).open_slot(5, 0.7).generate(latents)
+    found = network.on(library, team_blocks=2).open_slot(5, 0.7).generate(latents, chunk=16)
+    assert len(set(expected.tolist())) > 10
+    np.testing.assert_array_equal(found[:200], expected[:200])  # later, roundings may tell
+
+
+@pytest.mark.parametrize("shape", [SMALL, PREDICTIVE], ids=["plain", "predictive"])
+def test_company_and_chunks_leave_the_bits_alone(library: Library, shape: DecoderConfig) -> None:
     """Slots alone and several together, opened, reset and closed in between, in launches of any size."""
-    network = Network.random(SMALL, hop=10)
+    network = Network.random(shape, hop=10)
     decoder = network.on(library, "fp16", team_blocks=4)
     assert decoder.facts.most_teams == 2  # so that five are three on a team and two on the other, and stand-ins
     latents = network.latents(3, 7)
