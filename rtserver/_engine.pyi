@@ -69,6 +69,20 @@ class Decoder:
     def logits(self, latents: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Teacher-forced logits [T, 256] of each code given those before; latents [H, L], codes [T], T <= H * hop."""
 
+    def say(
+        self,
+        latents: NDArray[np.float32],
+        codes: NDArray[np.uint8],
+        own: NDArray[np.bool_],
+        numbers: NDArray[np.float32],
+        temperature: float = 1.0,
+    ) -> NDArray[np.uint8]:
+        """Codes [T] with those that are its own, bool [T], replaced, one after the other, by what it draws.
+
+        It plays alone for stretches of a signal: each draw is led by those before it. latents, codes: as in `logits`.
+        numbers [T] in [0, 1). Raises ValueError as `logits`, and for a temperature that isn't above 0.
+        """
+
     def input_ranges(self, latents: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Greatest magnitude [layers, R] of each layer's inputs in the same run; ValueError unless fp32."""
 

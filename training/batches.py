@@ -31,6 +31,7 @@ from training.settings import Settings
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 RATE_HZ = 16000
+SHORTEST_STRETCH, LONGEST_STRETCH = 64, 1600  # samples
 PREFETCHED = 3  # steps that each worker is ahead
 
 
@@ -162,6 +163,24 @@ def own_history(batch: Prepared, most: float, device: torch.device) -> tuple[tor
         numbers.uniform_(generator=generator)
         where.copy_(torch.rand(where.shape, generator=generator, device=device) < share)
     return uniform, chosen.bool()
+
+
+def own_stretches(batch: Prepared, most: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """What `TranslationNetwork.reconstruction` takes as `alone`: stretches of any length between two limits, each ratio
+    as likely, up to a share of each segment between 0 and `most`."""
+    if most == 0.0:
+        return None
+    samples = batch.target.shape[1]
+    uniform, own = np.empty(batch.target.shape, np.float32), np.zeros(batch.target.shape, bool)
+    for numbers, where, seed in zip(uniform, own, batch.noise_seed, strict=True):
+        rng = np.random.default_rng([int(seed), 2])
+        numbers[:] = rng.random(samples, dtype=np.float32)
+        wanted = most * rng.random() * samples
+        while where.sum() < wanted:
+            length = int(SHORTEST_STRETCH * (LONGEST_STRETCH / SHORTEST_STRETCH) ** rng.random())
+            start = int(rng.integers(1 - length, samples))
+            where[max(0, start) : start + length] = True
+    return torch.from_numpy(uniform).to(device), torch.from_numpy(own).to(device)
 
 
 _corpus: Corpus | None = None

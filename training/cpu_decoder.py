@@ -7,6 +7,7 @@ float32's rounding. Shapes: B segments, T samples, L latent channels, H hops, N 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.decoder import Decoder, GatedLayer
+from rtserver import _engine
 from rtserver._engine import DecoderPass
 
 KEPT_PASSES = 2  # of different shapes, with the memory for their activations
@@ -66,6 +68,24 @@ def draw(
     codes = native.draw(weights, layers, output, _array(past), _array(uniform), _maybe_array(ahead))
     _give_back(key, native)
     return torch.from_numpy(codes).long()
+
+
+@torch.no_grad()
+def say(
+    decoder: Decoder, codes: Tensor, latents: Tensor, own: Tensor, uniform: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Codes int64 [B, T] with those that are its own, bool [B, T], replaced by what the decoder says, playing alone.
+
+    One after the other, in the engine on the CPU, wherever the decoder is: each is drawn with its number of uniform
+    [B, T], led by all before it. latents: [B, L, H].
+    """
+    config = {k: v for k, v in asdict(decoder.config).items()}
+    config |= {"latent_channels": latents.shape[1], "hop_samples": decoder.hop_samples}
+    weights = {name: _array(tensor.float().cpu()) for name, tensor in decoder.state_dict().items()}
+    engine = _engine.Decoder(config, weights)
+    rows = zip(*(x.cpu() for x in (codes, latents.float().transpose(1, 2), own, uniform)), strict=True)
+    said = [engine.say(_array(c), _array(k.to(torch.uint8)), _array(o), _array(u), temperature) for k, c, o, u in rows]
+    return torch.from_numpy(np.stack(said)).long().to(codes.device)
 
 
 class _Losses(torch.autograd.Function):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rtserver.model_config import ModelConfig
 from training import checkpoint
-from training.batches import Prepared, domain_of_step, noise, out_of_tune, own_history, prefetch
+from training.batches import Prepared, domain_of_step, noise, out_of_tune, own_history, own_stretches, prefetch
 from training.dataset import Corpus
 from training.distributed import Group
 from training.network import TranslationNetwork
@@ -181,6 +181,7 @@ class Trainer:
                 own_history(batch, s.own_history, self.device),
                 s.own_history_passes,
                 s.own_history_temperature,
+                own_stretches(batch, s.own_stretches, self.device),
             ).mean()
             loss = loss + reconstruction
         self.optimizer.zero_grad(set_to_none=True)

@@ -86,6 +86,7 @@ class TranslationNetwork(nn.Module):
         own: tuple[Tensor, Tensor] | None = None,
         own_passes: int = 1,
         own_temperature: float = 1.0,
+        alone: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
@@ -99,9 +100,14 @@ class TranslationNetwork(nn.Module):
         own_passes: how often, each time led by what it drew the time before. With ever more passes and every code
         replaced, what it draws becomes what it says when it runs free.
         own_temperature: at which it draws them: that at which it is to be played.
+        alone: as `own`, but one code after the other, as when it is played: what it says comes back to it. For
+        stretches of the past; `own` replaces others after that (scheduled sampling, Bengio et al. 2015).
         """
         codes = self.codes(target)
         past_codes = codes if history is None else self.codes(history)
+        if alone is not None:
+            module = cast(Decoder, self.decoders[domain])
+            past_codes = cpu_decoder.say(module, past_codes, latents, alone[1], alone[0], own_temperature)
         past = mu_law.network_input(past_codes) + history_noise
         if own is not None:
             taught = past

@@ -48,6 +48,7 @@ class TrainSettings:
     own_history: float = 0.0  # greatest share of the past, a segment, that the decoder says itself (see network.py)
     own_history_passes: int = 1  # from pass to pass it is led by more of what it said
     own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
+    own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 100 ms at a time
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -65,7 +66,7 @@ class TrainSettings:
         for name in (*positive, "checkpoint_minutes", "example_steps", "classifier_learning_rate"):
             self._require(name, getattr(self, name) > 0, "more than 0")
         shares = ("timbre_probability", "pitch_shift_probability", "history_fade_probability", "latent_dropout")
-        shares += ("history_ringing_probability", "own_history")
+        shares += ("history_ringing_probability", "own_history", "own_stretches")
         for name in shares:
             self._require(name, 0.0 <= getattr(self, name) <= 1.0, "between 0 and 1")
         self._require("own_history_passes", self.own_history_passes >= 1, "1 or more")

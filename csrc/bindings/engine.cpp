@@ -129,6 +129,25 @@ py::array_t<float> input_ranges(const Decoder& decoder, const py::object& latent
                         [&](auto... arguments) { decoder.input_ranges(arguments...); });
 }
 
+py::array_t<std::uint8_t> say(const Decoder& decoder, const py::object& latents, const py::object& codes,
+                              const py::object& own, const py::object& numbers, float temperature) {
+  if (!(temperature >= rtengine::kMinimumTemperature))
+    throw py::value_error("temperature: expected a number above 0, found " + std::to_string(temperature));
+  const TeacherForcing given(decoder.config(), latents, codes);
+  const py::array which = require<bool>("own", own, 1, "bool [T]");
+  const py::array drawn = require<float>("numbers", numbers, 1, "float32 [T]");
+  if (which.shape(0) != given.samples || drawn.shape(0) != given.samples)
+    throw py::value_error("own and numbers: expected " + std::to_string(given.samples) + " each, as many as codes");
+  py::array_t<std::uint8_t> said(given.samples);
+  std::uint8_t* to = said.mutable_data();
+  std::copy_n(static_cast<const std::uint8_t*>(given.c.data()), given.samples, to);
+  const bool* mine = static_cast<const bool*>(which.data());
+  const float *heard = static_cast<const float*>(given.l.data()), *numbers_of = static_cast<const float*>(drawn.data());
+  const py::gil_scoped_release released;
+  decoder.say(heard, to, mine, numbers_of, given.samples, temperature);
+  return said;
+}
+
 struct CpuEngine {
   using Decoder = const rtengine::Decoder;
   using Slot = rtengine::Slot;
@@ -182,6 +201,8 @@ void bind_engine(py::module_& m) {
       .def(py::init(&make_decoder), py::arg("config"), py::arg("weights"), py::kw_only(), py::arg("isa") = "auto",
            py::arg("precision") = "fp32", py::arg("calibration") = py::none(), py::arg("codes") = py::none())
       .def("logits", &teacher_forced_logits, py::arg("latents"), py::arg("codes"))
+      .def("say", &say, py::arg("latents"), py::arg("codes"), py::arg("own"), py::arg("numbers"),
+           py::arg("temperature") = 1.0f)
       .def("input_ranges", &input_ranges, py::arg("latents"), py::arg("codes"))
       .def_property_readonly("isa", [](const Decoder& d) { return rtengine::isa_name(d.isa()); })
       .def_property_readonly("precision", &Decoder::precision)

@@ -63,9 +63,9 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
   }
 }
 
-// Teacher-forced; each(t, network, led) after every step.
+// each(t, network, led) gives the code of sample t after every step.
 template <class Each>
-void Decoder::run(const float* latents, const std::uint8_t* codes, std::int64_t samples, const Each& each) const {
+void Decoder::run(const float* latents, std::int64_t samples, const Each& each) const {
   const ScopedFloatMode mode;
   const std::unique_ptr<Network> network = open_network();
   const auto latent = std::make_unique<float[]>(static_cast<std::size_t>(config_.latent_channels));
@@ -77,14 +77,22 @@ void Decoder::run(const float* latents, const std::uint8_t* codes, std::int64_t 
     }
     led.look_ahead();
     network->step(led.older(), led.newer());
-    each(t, *network, led);
-    led.push(codes[t]);
+    led.push(each(t, *network, led));
   }
 }
 
 void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
-  run(latents, codes, samples, [out](std::int64_t t, const Network& network, const Led& led) {
+  run(latents, samples, [&](std::int64_t t, const Network& network, const Led& led) {
     for (int i = 0; i < kClasses; ++i) out[t * kClasses + led.code(i)] = network.logits()[i];
+    return codes[t];
+  });
+}
+
+void Decoder::say(const float* latents, std::uint8_t* codes, const bool* own, const float* numbers,
+                  std::int64_t samples, float temperature) const {
+  run(latents, samples, [&](std::int64_t t, Network& network, const Led& led) {
+    if (own[t]) codes[t] = led.code(network.sample(temperature, numbers[t]));
+    return codes[t];
   });
 }
 
@@ -93,12 +101,13 @@ void Decoder::input_ranges(const float* latents, const std::uint8_t* codes, std:
     throw std::invalid_argument("input ranges: expected a decoder of precision fp32, found " + precision_);
   const int layers = config_.total_layers(), channels = config_.residual_channels;
   std::fill(out, out + static_cast<std::ptrdiff_t>(layers) * channels, 0.0f);
-  run(latents, codes, samples, [&](std::int64_t, const Network& network, const Led&) {
+  run(latents, samples, [&](std::int64_t t, const Network& network, const Led&) {
     for (int i = 0; i < layers; ++i) {
       const float* input = network.layer_input(i);
       float* most = out + static_cast<std::ptrdiff_t>(i) * channels;
       for (int j = 0; j < channels; ++j) most[j] = std::max(most[j], std::fabs(input[j]));
     }
+    return codes[t];
   });
 }
 

@@ -43,13 +43,18 @@ class Decoder {
   // latents [hops, L] with hops * hop_samples >= samples; codes [samples].
   void logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
 
+  // [any thread, allocates] The codes [samples] with those that are its `own` replaced, one after the other, by what it
+  // draws with numbers [samples] in [0, 1), led by all before them: it plays alone for stretches of a signal.
+  void say(const float* latents, std::uint8_t* codes, const bool* own, const float* numbers, std::int64_t samples,
+           float temperature) const;
+
   // [any thread, allocates] Greatest magnitude [layers, R] that each channel of each layer's input takes in the same
   // run: what the int8 kernels are calibrated with. Throws std::invalid_argument unless the precision is fp32.
   void input_ranges(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const;
 
  private:
   template <class Each>
-  void run(const float* latents, const std::uint8_t* codes, std::int64_t samples, const Each& each) const;
+  void run(const float* latents, std::int64_t samples, const Each& each) const;
 
   DecoderConfig config_;
   std::string precision_;

@@ -117,6 +117,35 @@ def test_generated_codes_follow_the_logits(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ["between", "predictive"])
+def test_it_plays_alone_for_stretches_of_a_signal(isa: str, name: str) -> None:
+    """All of a signal its own is what a slot plays; none of it stays; a stretch is what the true past leads it to."""
+    config, _, weights = build(name, gain=4.0)
+    latents, codes = signal(name)
+    decoder = _engine.Decoder(config, weights, isa=isa)
+    numbers = np.array([_engine.uniform(5, t) for t in range(len(codes))], np.float32)
+    everywhere = np.ones(len(codes), bool)
+    played = decoder.open_slot(5, 0.8).generate(latents)[: len(codes)]
+    np.testing.assert_array_equal(decoder.say(latents, codes, everywhere, numbers, 0.8), played)
+    np.testing.assert_array_equal(decoder.say(latents, codes, ~everywhere, numbers), codes)
+    own = np.zeros(len(codes), bool)
+    own[100:180] = True
+    said = decoder.say(latents, codes, own, numbers, 0.8)
+    np.testing.assert_array_equal(said[~own], codes[~own])
+    scaled = decoder.logits(latents, said).astype(np.float64)[own] / 0.8  # led by what it said before
+    upto = np.cumsum(np.exp(scaled - scaled.max(axis=1, keepdims=True)), axis=1)
+    upto /= upto[:, -1:]
+    chances = np.diff(upto, axis=1, prepend=0.0)[np.arange(80), said[own]]
+    assert (chances > 0.0).all() and len(set(said[own].tolist())) > 10
+    for arguments, expected in (
+        ((latents, codes, own[1:], numbers), "own and numbers: expected"),
+        ((latents, codes, own, numbers, 0.0), "temperature: expected a number above 0"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            decoder.say(*arguments)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_sampling_has_the_softmax_distribution(isa: str) -> None:
     """Chi-square of the first sample over many seeds: its logits do not depend on the seed."""
     config, _, weights = build("tiny")

@@ -13,7 +13,7 @@ import torch
 from models import mu_law, prediction
 from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
-from training import cpu_decoder, settings, train
+from training import batches, cpu_decoder, settings, train
 from training.export import describe_corpus, part
 from training.network import TranslationNetwork, draw_codes
 from training.settings import Settings
@@ -40,6 +40,8 @@ def test_training_resumes_bit_for_bit(tiny: Settings, tmp_path: Path) -> None:
         history_ringing_probability=0.5,
         own_history=0.5,
         own_history_passes=2,
+        own_history_temperature=0.8,
+        own_stretches=0.5,
     )
     straight = train.Trainer(settings)
     expected = [straight.train_step() for _ in range(12)]
@@ -90,6 +92,38 @@ def test_a_decoder_is_led_by_what_it_says_itself() -> None:
         said = draw_codes(network.decoders["a"](mu_law.network_input(said).unsqueeze(1), latents), uniform)
     twice = loss(history=mu_law.decode(said))
     assert torch.equal(loss(own=(uniform, everywhere), own_passes=2), twice) and not torch.equal(twice, led)
+
+
+@pytest.mark.parametrize("prediction_order", [0, 24])
+def test_a_decoder_is_led_by_stretches_that_it_plays_alone(prediction_order: int) -> None:
+    torch.manual_seed(0)
+    config = replace(MODEL, decoder=replace(MODEL.decoder, prediction_order=prediction_order))
+    network = TranslationNetwork(config, ["a"], timbres=1).eval()
+    target, latents = 0.3 * torch.randn(2, 1600), torch.randn(2, 4, 10)
+    uniform, own = torch.rand(2, 1600), torch.zeros(2, 1600, dtype=torch.bool)
+    with torch.no_grad():
+        plain = network.reconstruction("a", latents, target)
+        assert torch.equal(network.reconstruction("a", latents, target, alone=(uniform, own)), plain)
+        own[:, 400:600] = True
+        said = cpu_decoder.say(network.decoders["a"], network.codes(target), latents, own, uniform, 0.7)
+        assert torch.equal(said[~own], network.codes(target)[~own])
+        led = network.reconstruction("a", latents, target, history=mu_law.decode(said))
+        found = network.reconstruction("a", latents, target, alone=(uniform, own), own_temperature=0.7)
+    assert torch.equal(found, led) and torch.equal(found[:, :401], plain[:, :401])
+    assert not torch.equal(found[:, 401:], plain[:, 401:])
+
+
+def test_stretches_cover_what_they_are_to_and_are_the_same_every_time(tiny: Settings) -> None:
+    trainer = train.Trainer(with_train(tiny, own_stretches=0.6))
+    shares = []
+    for step in range(40):
+        batch = batches.prepare(trainer.settings, trainer.corpus, step)
+        found = batches.own_stretches(batch, 0.6, torch.device("cpu"))
+        again = batches.own_stretches(batch, 0.6, torch.device("cpu"))
+        assert found is not None and again is not None and all(map(torch.equal, found, again))
+        shares += found[1].float().mean(dim=1).tolist()
+    assert np.mean(shares) > 0.15 and min(shares) < 0.1
+    assert batches.own_stretches(batch, 0.0, torch.device("cpu")) is None
 
 
 def test_a_decoder_with_a_prediction_is_taught_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
