@@ -31,7 +31,7 @@ from training.settings import Settings
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 RATE_HZ = 16000
-SHORTEST_STRETCH, LONGEST_STRETCH = 64, 1600  # samples
+SHORTEST_STRETCH, LONGEST_STRETCH = 64, 512  # samples
 PREFETCHED = 3  # steps that each worker is ahead
 
 

@@ -48,7 +48,7 @@ class TrainSettings:
     own_history: float = 0.0  # greatest share of the past, a segment, that the decoder says itself (see network.py)
     own_history_passes: int = 1  # from pass to pass it is led by more of what it said
     own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
-    own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 100 ms at a time
+    own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 32 ms at a time
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999

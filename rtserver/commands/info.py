@@ -95,6 +95,8 @@ def _show(described: dict[str, Any]) -> None:
         row("decoders", ", ".join(d["decoders"]))
         row("parameters", f"{d['parameters']:,}")
         row("mu-law", d["mu_law"])
+        if w["prediction_order"]:
+            row("prediction", f"linear, {w['prediction_order']} taps; decoders say its error")
         if d["emphasis"]:
             row("emphasis", f"{d['emphasis']:g}")
     for label, text in _flat(d["card"]):
