@@ -149,7 +149,7 @@ def test_decoders_are_chosen_by_name(pack: Path) -> None:
         model.decoder_name("oboe")
     assert model.decoder_config("piano") == {
         **{"blocks": 1, "layers": 3, "residual_channels": 8, "skip_channels": 12, "kernel_size": 2, "classes": 256},
-        **{"latent_channels": 4, "hop_samples": 160, "mu_law": "rounded", "emphasis": 0.0},
+        **{"latent_channels": 4, "hop_samples": 160, "mu_law": "rounded", "emphasis": 0.0, "prediction_order": 0},
     }
 
 
@@ -355,6 +355,16 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "kernel": (setter("config", "decoder", "kernel_size", value=3), "decoder.kernel_size must be 2"),
     "rate": (setter("config", "sample_rate_hz", value=44100), "sample_rate_hz must be 16000, found 44100"),
     "mu-law": (setter("config", "mu_law", value="a"), "mu_law must be rounded or published"),
+    "prediction": (
+        setter("config", "decoder", "prediction_order", value=1025),
+        "decoder.prediction_order must be a whole",
+    ),
+    "prediction of published codes": (
+        lambda content: content["config"].update(
+            mu_law="published", decoder={**content["config"]["decoder"], "prediction_order": 8}
+        ),
+        "mu_law must be rounded with a decoder.prediction_order, found published",
+    ),
     "negative emphasis": (setter("config", "emphasis", value=-0.1), "emphasis must be a number 0 to 0.95, found -0.1"),
     "too much emphasis": (setter("config", "emphasis", value=0.96), "emphasis must be .*, found 0.96"),
     "emphasis of NaN": (setter("config", "emphasis", value=float("nan")), "emphasis must be .*, found nan"),
