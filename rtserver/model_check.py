@@ -156,9 +156,7 @@ def _check_config(values: Any, path: Path) -> ModelConfig:
     if config.mu_law not in ("rounded", "published"):
         raise UserError(f"{path}: config mu_law must be rounded or published, found {str(config.mu_law)[:40]!r}")
     if config.decoder.prediction_order and config.mu_law != "rounded":
-        raise UserError(
-            f"{path}: config mu_law must be rounded with a decoder.prediction_order, found {config.mu_law}"
-        )
+        raise UserError(f"{path}: config mu_law must be rounded with a decoder.prediction_order, found {config.mu_law}")
     a = config.emphasis
     if isinstance(a, bool) or not isinstance(a, (int, float)) or not 0.0 <= a <= MAX_EMPHASIS:
         raise UserError(f"{path}: config emphasis must be a number 0 to {MAX_EMPHASIS}, found {str(a)[:40]}")
