@@ -38,8 +38,9 @@ LOG = Console(stderr=True)
 
 @dataclass(frozen=True)
 class Clip:
-    """in_tune: share within 50 cents of the frames in which both sound; any_octave: with octaves folded; sounding: of the
-    frames in which the input does; harmonic_db: nan where nothing has a pitch; high: share of the energy above 3 kHz."""
+    """in_tune: share within 50 cents of the frames in which both sound; any_octave: with octaves folded; sounding: of
+    the frames in which the input does; harmonic_db: nan where nothing has a pitch; high: share of energy above 3 kHz.
+    """
 
     in_tune: float
     any_octave: float
