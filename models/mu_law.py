@@ -15,11 +15,19 @@ from rtserver.model_config import MuLawKind
 MU = 255.0
 
 
+def compand(signal: Tensor) -> Tensor:
+    """Signal in [-1, 1], any shape, to [-1, 1]: what is faint gets more room."""
+    return torch.sign(signal) * torch.log1p(MU * signal.abs()) / float(np.log1p(MU))
+
+
+def expand(companded: Tensor) -> Tensor:
+    """Its inverse."""
+    return torch.sign(companded) * (torch.pow(1.0 + MU, companded.abs()) - 1.0) / MU
+
+
 def encode(audio: Tensor, kind: MuLawKind = "rounded") -> Tensor:
     """Compand audio in [-1, 1] (clipped), any shape, to int64 codes 0..255."""
-    audio = audio.clamp(-1.0, 1.0)
-    companded = torch.sign(audio) * torch.log1p(MU * audio.abs()) / float(np.log1p(MU))
-    scaled = (companded + 1.0) * 0.5 * MU
+    scaled = (compand(audio.clamp(-1.0, 1.0)) + 1.0) * 0.5 * MU
     return (scaled + 0.5 if kind == "rounded" else scaled).floor().clamp(0, 255).long()
 
 
@@ -27,7 +35,7 @@ def decode_table(kind: MuLawKind = "rounded") -> np.ndarray:
     """float32[256]: the audio value of each code."""
     code = np.arange(256, dtype=np.float64)
     companded = 2.0 * code / MU - 1.0 if kind == "rounded" else (code - 128.0) / 128.0
-    return (np.sign(companded) * (np.power(1.0 + MU, np.abs(companded)) - 1.0) / MU).astype(np.float32)
+    return expand(torch.from_numpy(companded)).numpy().astype(np.float32)
 
 
 def decode(codes: Tensor, kind: MuLawKind = "rounded") -> Tensor:

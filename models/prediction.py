@@ -9,8 +9,6 @@ Shapes: B segments, T samples.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,17 +20,6 @@ from rtserver import _engine
 WINDOW_SAMPLES, TAPER_SAMPLES, RENEWAL_SAMPLES = 1024, 128, 160
 WHITE, FLOOR = 1e-3, 1e-7
 MIDDLE = 128  # the class of the guess
-
-
-def expanded(network_input: Tensor) -> Tensor:
-    """The signal in [-1, 1] of network inputs, clamped to [-0.5, 0.5]: rounded mu-law without the rounding."""
-    companded = 2.0 * network_input.clamp(-0.5, 0.5)
-    return torch.copysign((torch.pow(1.0 + mu_law.MU, companded.abs()) - 1.0) / mu_law.MU, companded)
-
-
-def companded(signal: Tensor) -> Tensor:
-    """Network input in [-0.5, 0.5] of a signal in [-1, 1]."""
-    return torch.copysign(torch.log1p(mu_law.MU * signal.abs()) * (0.5 / math.log1p(mu_law.MU)), signal)
 
 
 def ahead(past: Tensor, order: int) -> Tensor:
@@ -47,7 +34,7 @@ def ahead(past: Tensor, order: int) -> Tensor:
 
 def ahead_by_torch(past: Tensor, order: int) -> Tensor:
     """The same in PyTorch, for other devices and as a reference."""
-    signal = expanded(past.detach().double())
+    signal = mu_law.expand(2.0 * past.detach().double().clamp(-0.5, 0.5))
     samples = signal.shape[1]
     padded = F.pad(signal, (WINDOW_SAMPLES, -samples % RENEWAL_SAMPLES))
     windowed = padded.unfold(1, WINDOW_SAMPLES, RENEWAL_SAMPLES)[:, : -(-samples // RENEWAL_SAMPLES)] * _window(past)
@@ -58,7 +45,7 @@ def ahead_by_torch(past: Tensor, order: int) -> Tensor:
     taps = torch.linalg.solve(r[..., (lag[:, None] - lag).abs()], r[..., 1:])  # [B, renewals, order], newest first
     before = padded[:, WINDOW_SAMPLES - order : -1].unfold(1, order, 1).unfold(1, RENEWAL_SAMPLES, RENEWAL_SAMPLES)
     guesses = torch.einsum("bnkt,bnk->bnt", before, taps.flip(2)).flatten(1)[:, :samples]
-    return companded(guesses.clamp(-1.0, 1.0)).to(past.dtype)
+    return (0.5 * mu_law.compand(guesses.clamp(-1.0, 1.0))).to(past.dtype)
 
 
 def _window(like: Tensor) -> Tensor:

@@ -31,11 +31,9 @@ def input_moments(
     """
     layers, r = config["blocks"] * config["layers"], config["residual_channels"]
     past = codes.astype(np.float32) / np.float32(255) - np.float32(0.5)
-    newer = np.concatenate([np.zeros(1, np.float32), past[:-1]])
-    order = config.get("prediction_order", 0)
-    older = (
-        _engine.predictions(order, past[None])[0] if order else np.concatenate([np.zeros(1, np.float32), newer[:-1]])
-    )
+    older, newer = (np.concatenate([np.zeros(n, np.float32), past])[: len(past)] for n in (2, 1))
+    if order := config.get("prediction_order", 0):
+        older = _engine.predictions(order, past[None])[0]
     hop_of = np.arange(len(codes)) // config["hop_samples"]
     first = weights["input.weight"][:, 0]
     y = np.outer(older, first[:, 0]) + np.outer(newer, first[:, 1]) + weights["input.bias"]

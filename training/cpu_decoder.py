@@ -79,8 +79,7 @@ def say(
     One after the other, in the engine on the CPU, wherever the decoder is: each is drawn with its number of uniform
     [B, T], led by all before it. latents: [B, L, H].
     """
-    config = {k: v for k, v in asdict(decoder.config).items()}
-    config |= {"latent_channels": latents.shape[1], "hop_samples": decoder.hop_samples}
+    config = asdict(decoder.config) | {"latent_channels": latents.shape[1], "hop_samples": decoder.hop_samples}
     weights = {name: _array(tensor.float().cpu()) for name, tensor in decoder.state_dict().items()}
     engine = _engine.Decoder(config, weights)
     rows = zip(*(x.cpu() for x in (codes, latents.float().transpose(1, 2), own, uniform)), strict=True)

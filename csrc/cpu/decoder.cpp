@@ -63,35 +63,35 @@ Decoder::Decoder(const DecoderConfig& config, const TensorViews& tensors, const 
   }
 }
 
-// each(t, network, led) gives the code of sample t after every step.
+// each(t, network, history) gives the code of sample t after every step.
 template <class Each>
 void Decoder::run(const float* latents, std::int64_t samples, const Each& each) const {
   const ScopedFloatMode mode;
   const std::unique_ptr<Network> network = open_network();
   const auto latent = std::make_unique<float[]>(static_cast<std::size_t>(config_.latent_channels));
-  Led led(config_.prediction_order);
+  CodeHistory history(config_.prediction_order);
   for (std::int64_t t = 0; t < samples; ++t) {
     if (t % config_.hop_samples == 0) {
       clamp_latent(latents + t / config_.hop_samples * config_.latent_channels, latent.get(), config_.latent_channels);
       network->begin_hop(latent.get());
     }
-    led.look_ahead();
-    network->step(led.older(), led.newer());
-    led.push(each(t, *network, led));
+    history.look_ahead();
+    network->step(history.older(), history.newer());
+    history.push(each(t, *network, history));
   }
 }
 
 void Decoder::logits(const float* latents, const std::uint8_t* codes, std::int64_t samples, float* out) const {
-  run(latents, samples, [&](std::int64_t t, const Network& network, const Led& led) {
-    for (int i = 0; i < kClasses; ++i) out[t * kClasses + led.code(i)] = network.logits()[i];
+  run(latents, samples, [&](std::int64_t t, const Network& network, const CodeHistory& history) {
+    for (int i = 0; i < kClasses; ++i) out[t * kClasses + history.code(i)] = network.logits()[i];
     return codes[t];
   });
 }
 
 void Decoder::say(const float* latents, std::uint8_t* codes, const bool* own, const float* numbers,
                   std::int64_t samples, float temperature) const {
-  run(latents, samples, [&](std::int64_t t, Network& network, const Led& led) {
-    if (own[t]) codes[t] = led.code(network.sample(temperature, numbers[t]));
+  run(latents, samples, [&](std::int64_t t, Network& network, const CodeHistory& history) {
+    if (own[t]) codes[t] = history.code(network.sample(temperature, numbers[t]));
     return codes[t];
   });
 }
@@ -101,7 +101,7 @@ void Decoder::input_ranges(const float* latents, const std::uint8_t* codes, std:
     throw std::invalid_argument("input ranges: expected a decoder of precision fp32, found " + precision_);
   const int layers = config_.total_layers(), channels = config_.residual_channels;
   std::fill(out, out + static_cast<std::ptrdiff_t>(layers) * channels, 0.0f);
-  run(latents, samples, [&](std::int64_t t, const Network& network, const Led&) {
+  run(latents, samples, [&](std::int64_t t, const Network& network, const CodeHistory&) {
     for (int i = 0; i < layers; ++i) {
       const float* input = network.layer_input(i);
       float* most = out + static_cast<std::ptrdiff_t>(i) * channels;
@@ -116,7 +116,7 @@ Slot::Slot(std::shared_ptr<const Decoder> decoder, std::uint64_t seed)
       network_(decoder_->open_network()),
       latent_(std::make_unique<float[]>(static_cast<std::size_t>(decoder_->config().latent_channels))),
       seed_(seed),
-      led_(decoder_->config().prediction_order) {
+      history_(decoder_->config().prediction_order) {
   begin_hop(latent_.get());  // a caller that forgets to begin a hop hears the zero latent
 }
 
@@ -124,7 +124,7 @@ void Slot::reset(std::uint64_t seed) noexcept {
   network_->reset();
   seed_ = seed;
   position_ = 0;
-  led_.reset();
+  history_.reset();
 }
 
 void Slot::begin_hop(const float* latent) noexcept {
@@ -136,9 +136,9 @@ void Slot::begin_hop(const float* latent) noexcept {
 std::uint8_t Slot::draw() noexcept {
   const float temperature = this->temperature();
   const std::uint8_t code =
-      led_.code(temperature >= kMinimumTemperature ? network_->sample(temperature, uniform(seed_, position_))
-                                                   : network_->most_probable());
-  led_.push(code);
+      history_.code(temperature >= kMinimumTemperature ? network_->sample(temperature, uniform(seed_, position_))
+                                                       : network_->most_probable());
+  history_.push(code);
   ++position_;
   return code;
 }
@@ -146,8 +146,8 @@ std::uint8_t Slot::draw() noexcept {
 void Slot::generate(std::uint8_t* codes, int n) noexcept {
   const ScopedFloatMode mode;
   for (int i = 0; i < n; ++i) {
-    led_.look_ahead();
-    network_->step(led_.older(), led_.newer());
+    history_.look_ahead();
+    network_->step(history_.older(), history_.newer());
     codes[i] = draw();
   }
 }
@@ -159,9 +159,9 @@ void generate_together(Slot* const* slots, std::uint8_t* const* codes, int count
   for (int k = 0; k < count; ++k) networks[k] = slots[k]->network_.get();
   for (int i = 0; i < n; ++i) {
     for (int k = 0; k < count; ++k) {
-      slots[k]->led_.look_ahead();
-      older[k] = slots[k]->led_.older();
-      newer[k] = slots[k]->led_.newer();
+      slots[k]->history_.look_ahead();
+      older[k] = slots[k]->history_.older();
+      newer[k] = slots[k]->history_.newer();
     }
     networks[0]->step_together(networks, count, older, newer);
     for (int k = 0; k < count; ++k) codes[k][i] = slots[k]->draw();

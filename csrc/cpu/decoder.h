@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "cpu/code_history.h"
 #include "cpu/decoder_config.h"
 #include "cpu/decoder_weights.h"
 #include "cpu/isa.h"
-#include "cpu/led.h"
 #include "cpu/network.h"
 #include "cpu/quantized.h"
 
@@ -94,7 +94,7 @@ class Slot {
   std::unique_ptr<float[]> latent_;  // [L], clamped
   std::uint64_t seed_;
   std::uint64_t position_ = 0;
-  Led led_;
+  CodeHistory history_;
   std::atomic<float> temperature_{1.0f};
 };
 

@@ -29,7 +29,7 @@ LinearPredictor::LinearPredictor(int order)
       lags_(lags_of(order)),
       window_(std::make_unique<float[]>(kPredictionWindow)),
       history_(std::make_unique<float[]>(kPredictionWindow + kPredictionRenewal)),
-      windowed_(std::make_unique<float[]>(static_cast<std::size_t>(kPredictionWindow + lags_ + kLanes))),
+      windowed_(std::make_unique<float[]>(static_cast<std::size_t>(lags_ + kPredictionWindow))),
       taps_(std::make_unique<float[]>(static_cast<std::size_t>(lags_))),
       autocorrelation_(std::make_unique<double[]>(static_cast<std::size_t>(order) + 1)),
       polynomial_(std::make_unique<double[]>(static_cast<std::size_t>(order) + 1)),

@@ -1,6 +1,6 @@
 // A guess at the next sample from those before it, for a decoder that says how far off it is: linear prediction whose
-// coefficients follow the signal itself, renewed from what was played (Chen et al., LD-CELP, 1992, section III-B, with
-// a window of its own and no pitch predictor beside it).
+// coefficients follow the signal itself, renewed from what was played (as in LD-CELP, Chen et al. 1992, with another
+// window).
 #pragma once
 
 #include <cstdint>
@@ -40,12 +40,12 @@ class LinearPredictor {
  private:
   void renew() noexcept;
 
-  int order_, lags_;                  // lags_: order_, and taps that are zero
-  int filled_ = 0;                    // samples since the last renewal
-  std::unique_ptr<float[]> window_;   // [kPredictionWindow]
-  std::unique_ptr<float[]> history_;  // [kPredictionWindow + kPredictionRenewal], oldest first
-  std::unique_ptr<float[]> windowed_;
-  std::unique_ptr<float[]> taps_;  // [lags_], for the oldest sample first
+  int order_, lags_;                   // lags_: order_, and taps that are zero
+  int filled_ = 0;                     // samples since the last renewal
+  std::unique_ptr<float[]> window_;    // [kPredictionWindow]
+  std::unique_ptr<float[]> history_;   // [kPredictionWindow + kPredictionRenewal], oldest first
+  std::unique_ptr<float[]> windowed_;  // [lags_ + kPredictionWindow]: zeros, and the past times window_
+  std::unique_ptr<float[]> taps_;      // [lags_], for the oldest sample first
   std::unique_ptr<double[]> autocorrelation_, polynomial_, previous_;
 };
 

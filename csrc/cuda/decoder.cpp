@@ -241,9 +241,11 @@ void CudaDecoder::launch(const Request* requests, int count, int n, float* logit
       if (slot.predictor_) {
         const std::size_t taps_at = prediction_at + size(index) * 2 * lags * sizeof(float);
         const std::size_t recent_at = taps_at + lags * sizeof(float);
-        slot.predictor_->predict();  // renews the coefficients when it is time
-        std::memcpy(staged_ + taps_at, slot.predictor_->taps(), lags * sizeof(float));
-        std::memcpy(staged_ + recent_at, slot.predictor_->recent(), lags * sizeof(float));
+        if (!to.muted) {
+          slot.predictor_->predict();  // renews the coefficients when it is time
+          std::memcpy(staged_ + taps_at, slot.predictor_->taps(), lags * sizeof(float));
+          std::memcpy(staged_ + recent_at, slot.predictor_->recent(), lags * sizeof(float));
+        }
         to.taps = reinterpret_cast<const float*>(arrived_ + taps_at);
         to.recent = reinterpret_cast<const float*>(arrived_ + recent_at);
       }

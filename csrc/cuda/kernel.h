@@ -375,7 +375,7 @@ class Player {
       const SlotTask& its = tasks_[slot];
       Floats logits[8];
       mail_.logits(slot, logits);
-      // Classes count from what is predicted (cpu/led.h).
+      // Classes count from what is predicted (cpu/code_history.h).
       const int shift = task_.lags ? rtengine::nearest_code(inputs_[2 * slot]) + kClassCount / 2 : 0;
       const bool writes = warp_.block == 0 && !its.muted;
       if (its.logits && writes)

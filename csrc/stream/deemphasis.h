@@ -13,7 +13,7 @@ class Deemphasis {
   // a: from 0, which leaves every bit as it is, to less than 1.
   explicit Deemphasis(double a) : a_(a) {}
 
-  void reset() noexcept { last_ = level_ = 0.0; }
+  void reset() noexcept { last_ = passed_ = 0.0; }
 
   // [render thread] samples [count] within [-1, 1], and they stay there: the output is clipped. The filters' state is
   // not, so that a peak that was clipped leaves no trace; it can't exceed 2 / (1 - a). In double, so that it is the
@@ -23,9 +23,9 @@ class Deemphasis {
     const rtengine::ScopedFloatMode mode;
     for (int i = 0; i < count; ++i) {
       const double x = samples[i] + a_ * last_;
-      level_ = x - last_ + kHighPass * level_;
+      passed_ = x - last_ + kHighPass * passed_;
       last_ = x;
-      samples[i] = static_cast<float>(std::clamp(level_, -1.0, 1.0));
+      samples[i] = static_cast<float>(std::clamp(passed_, -1.0, 1.0));
     }
   }
 
@@ -33,8 +33,8 @@ class Deemphasis {
   static constexpr double kHighPass = 0.996;  // r, 10 Hz; models/emphasis.py has it too
 
   double a_;
-  double last_ = 0.0;   // x[n - 1]
-  double level_ = 0.0;  // z[n - 1]
+  double last_ = 0.0;    // x[n - 1]
+  double passed_ = 0.0;  // z[n - 1]
 };
 
 }  // namespace rtstream

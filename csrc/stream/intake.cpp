@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/companding.h"
 #include "cpu/float_mode.h"
 
 namespace rtstream {
@@ -103,7 +104,7 @@ bool Intake::pop_hop(float* hop) noexcept {
   if (encoding_ == Encoding::kLinear) {
     std::memcpy(hop, waiting_.data(), static_cast<size_t>(hop_samples_) * sizeof(float));
   } else {
-    for (int i = 0; i < hop_samples_; ++i) hop[i] = MuLaw::network_input(mu_law_.encode(waiting_[i]));
+    for (int i = 0; i < hop_samples_; ++i) hop[i] = rtengine::network_input(mu_law_.encode(waiting_[i]));
   }
   held_ -= hop_samples_;
   std::memmove(waiting_.data(), waiting_.data() + hop_samples_, static_cast<size_t>(held_) * sizeof(float));

@@ -14,7 +14,6 @@ class MuLaw {
   uint8_t encode(float audio) const noexcept;
   float decode(uint8_t code) const noexcept { return audio_[code]; }
   // What encoder and decoder see for a code.
-  static float network_input(uint8_t code) noexcept { return static_cast<float>(code) / 255.0f - 0.5f; }
 
  private:
   std::array<float, 255> thresholds_;  // audio >= thresholds_[c - 1] has a code of at least c

@@ -37,6 +37,19 @@ def build(name: str, gain: float = 1.0) -> tuple[dict[str, Any], TorchDecoder, d
     return random_decoder(decoder, latent_channels, hop, gain)
 
 
+def engine(name: str, isa: str, gain: float = 4.0) -> _engine.Decoder:
+    config, _, weights = build(name, gain)
+    return _engine.Decoder(config, weights, isa=isa)
+
+
+def chances(decoder: _engine.Decoder, latents: np.ndarray, codes: np.ndarray, temperature: float) -> np.ndarray:
+    """Of all codes at each sample [T, 256], float64, given the codes before it."""
+    scaled = decoder.logits(latents, codes).astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    found: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return found
+
+
 def signal(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Random latents [H, L] and codes [T]."""
     _, channels, hop, samples = CASES[name]
@@ -83,9 +96,8 @@ def test_gate_keeps_its_stated_error(isa: str, sign: float) -> None:
 @pytest.mark.parametrize("name", ["between", "predictive"])
 def test_generated_codes_continue_whatever_the_calls(isa: str, name: str) -> None:
     """Hops one by one, in twos, all at once: the same codes. The hop (33) is no multiple of the chunk (16)."""
-    config, _, weights = build(name, gain=4.0)
     latents, _ = signal(name)
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine(name, isa)
     whole = decoder.open_slot(seed=5).generate(latents)
     assert len(set(whole.tolist())) > 20
     for step in (1, 2, 3):
@@ -98,18 +110,15 @@ def test_generated_codes_continue_whatever_the_calls(isa: str, name: str) -> Non
 @pytest.mark.parametrize("isa", ISAS)
 def test_generated_codes_follow_the_logits(isa: str) -> None:
     """Free-running generation agrees with teacher forcing on its own output: argmax, and inverse cumulative softmax."""
-    config, _, weights = build("narrow", gain=6.0)
     latents, _ = signal("narrow")
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine("narrow", isa, gain=6.0)
 
     greedy = decoder.open_slot(seed=1, temperature=0.0).generate(latents)
     np.testing.assert_array_equal(greedy, decoder.logits(latents, greedy).argmax(axis=1))
 
     seed, temperature = 2**63 + 7, 0.8
     codes = decoder.open_slot(seed=seed, temperature=temperature).generate(latents)
-    scaled = decoder.logits(latents, codes).astype(np.float64) / temperature
-    cumulative = np.cumsum(np.exp(scaled - scaled.max(axis=1, keepdims=True)), axis=1)
-    cumulative /= cumulative[:, -1:]
+    cumulative = np.cumsum(chances(decoder, latents, codes, temperature), axis=1)
     uniform = np.array([_engine.uniform(seed, t) for t in range(len(codes))])
     rows = np.arange(len(codes))
     low = np.where(codes > 0, cumulative[rows, codes.astype(int) - 1], 0.0)
@@ -120,9 +129,8 @@ def test_generated_codes_follow_the_logits(isa: str) -> None:
 @pytest.mark.parametrize("name", ["between", "predictive"])
 def test_it_plays_alone_for_stretches_of_a_signal(isa: str, name: str) -> None:
     """All of a signal its own is what a slot plays; none of it stays; a stretch is what the true past leads it to."""
-    config, _, weights = build(name, gain=4.0)
     latents, codes = signal(name)
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine(name, isa)
     numbers = np.array([_engine.uniform(5, t) for t in range(len(codes))], np.float32)
     everywhere = np.ones(len(codes), bool)
     played = decoder.open_slot(5, 0.8).generate(latents)[: len(codes)]
@@ -132,11 +140,8 @@ def test_it_plays_alone_for_stretches_of_a_signal(isa: str, name: str) -> None:
     own[100:180] = True
     said = decoder.say(latents, codes, own, numbers, 0.8)
     np.testing.assert_array_equal(said[~own], codes[~own])
-    scaled = decoder.logits(latents, said).astype(np.float64)[own] / 0.8  # led by what it said before
-    upto = np.cumsum(np.exp(scaled - scaled.max(axis=1, keepdims=True)), axis=1)
-    upto /= upto[:, -1:]
-    chances = np.diff(upto, axis=1, prepend=0.0)[np.arange(80), said[own]]
-    assert (chances > 0.0).all() and len(set(said[own].tolist())) > 10
+    of_said = chances(decoder, latents, said, 0.8)[own][np.arange(80), said[own]]  # led by what it said before
+    assert (of_said > 0.0).all() and len(set(said[own].tolist())) > 10
     for arguments, expected in (
         ((latents, codes, own[1:], numbers), "own and numbers: expected"),
         ((latents, codes, own, numbers, 0.0), "temperature: expected a number above 0"),
@@ -173,8 +178,7 @@ def test_sampling_has_the_softmax_distribution(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_slots_are_independent(isa: str) -> None:
     """Four slots advanced by turns, and four at once in threads, each give what one alone gives."""
-    config, _, weights = build("odd", gain=4.0)
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine("odd", isa)
     inputs = [signal("odd", seed)[0] for seed in range(4)]
     alone = [decoder.open_slot(seed).generate(latents) for seed, latents in enumerate(inputs)]
     assert len({a.tobytes() for a in alone}) == 4
@@ -204,9 +208,8 @@ def test_slots_are_independent(isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", ["between", "predictive"])
 def test_reset_equals_fresh(isa: str, name: str) -> None:
-    config, _, weights = build(name, gain=4.0)
     latents, _ = signal(name)
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine(name, isa)
     slot = decoder.open_slot(seed=1)
     first = slot.generate(latents)
     slot.reset(2)
@@ -221,9 +224,8 @@ def test_reset_equals_fresh(isa: str, name: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_hostile_latents_do_no_lasting_harm(isa: str) -> None:
     """NaN counts as zero and infinities are clamped, so that the histories stay finite."""
-    config, _, weights = build("between", gain=4.0)
     latents, _ = signal("between")
-    decoder = _engine.Decoder(config, weights, isa=isa)
+    decoder = engine("between", isa)
     nan, zero = latents.copy(), latents.copy()
     nan[1, :], zero[1, :] = np.nan, 0.0
     np.testing.assert_array_equal(decoder.open_slot(1).generate(nan), decoder.open_slot(1).generate(zero))

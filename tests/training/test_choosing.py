@@ -20,7 +20,7 @@ def note(f0: float, seconds: float = 1.0) -> tuple[np.ndarray, PitchTrack]:
 
 @pytest.mark.parametrize("level_db", [0.0, 10.0, 20.0])
 def test_hiss_is_told_from_partials(level_db: float) -> None:
-    """Noise so far below a note: what lies near partials counts for them, the rest, here two thirds, against."""
+    """Noise so far below a note: what lies near partials counts for them, the rest, here four fifths, against."""
     audio, track = note(440.0)
     noise = np.random.default_rng(0).standard_normal(len(audio)) * audio.std() * 10 ** (-level_db / 20)
     near = 2 * 40.0 / 440.0

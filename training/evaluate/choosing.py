@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,24 +82,18 @@ def high_share(audio: np.ndarray) -> float:
     return float(power[np.fft.rfftfreq(len(audio), 1 / RATE_HZ) > HIGH_HZ].sum() / max(power.sum(), 1e-12))
 
 
-def heard_as(judge: domains.DomainClassifier, audio: np.ndarray) -> list[str]:
-    """What the judge calls each half of a translation."""
-    return [judge.classify(half) for half in np.array_split(audio, 2)]
-
-
 def score(
     model: Model, decoder: str, inputs: dict[str, np.ndarray], judge: domains.DomainClassifier, temperature: float
-) -> tuple[dict[str, Clip], dict[str, int]]:
+) -> tuple[dict[str, Clip], Counter[str]]:
     """Every clip of one decoder at one temperature, and how often the judge said what of its halves; seed 0."""
-    rows, said = {}, dict.fromkeys(judge.names, 0)
+    rows, said = {}, Counter[str]()
     for name, audio in progress_track(inputs.items(), description=f"{decoder} at {temperature:g}", console=LOG):
         played = pipeline.translate(model, level(audio), RATE_HZ, decoder, 0, temperature)
         track = pitch.track(played, RATE_HZ)
         agreement = pitch.agreement(pitch.track(audio, RATE_HZ), track)
         shares = (agreement.within_50_cents, agreement.within_50_cents_any_octave, agreement.voiced_both)
         rows[name] = Clip(*shares, harmonic_db(played, track), high_share(played))
-        for word in heard_as(judge, played):
-            said[word] = said.get(word, 0) + 1
+        said.update(judge.classify(half) for half in np.array_split(played, 2))
     return rows, said
 
 
@@ -127,14 +122,13 @@ def main() -> None:
     for temperature in arguments.temperature:
         rows, said = score(model, decoder, inputs, judge, temperature)
         s, ode = summary(rows), rows[ODE]
-        often = sorted((-count, word) for word, count in said.items() if count)
         table.add_row(
             f"{temperature:g}",
             *(f"{s[name]:.3f}" for name in ("in_tune", "any_octave", "sounding", "product")),
             f"{s['harmonic_db']:.1f} dB",
             f"{s['high']:.1%}",
             f"{ode.in_tune:.2f} {ode.sounding:.2f} {ode.high:.0%}",
-            ", ".join(f"{word} {-count}" for count, word in often[:3]),
+            ", ".join(f"{word} {count}" for word, count in said.most_common(3)),
         )
         everything[f"{temperature:g}"] = {"clips": {k: asdict(row) for k, row in rows.items()}, "heard_as": said}
     if arguments.json:

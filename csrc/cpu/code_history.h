@@ -11,10 +11,10 @@
 
 namespace rtengine {
 
-class Led {
+class CodeHistory {
  public:
   // [control thread] prediction_order: as in DecoderConfig.
-  explicit Led(int prediction_order)
+  explicit CodeHistory(int prediction_order)
       : predictor_(prediction_order > 0 ? std::make_unique<LinearPredictor>(prediction_order) : nullptr) {}
 
   // [audio thread, wait-free] As it was made.
