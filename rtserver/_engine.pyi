@@ -656,12 +656,12 @@ class DecoderPass:
         conditioning: NDArray[np.float32],
         output_conditioning: NDArray[np.float32],
         past: NDArray[np.float32],
-        codes: NDArray[np.uint8],
+        wanted: NDArray[np.uint8] | NDArray[np.float32],
         ahead: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Losses [B, T] in nats of codes [B, T] given past network inputs [B, T] (shifted in here), conditioning
-        [N, B, H, 2R] and output_conditioning [B, H, S]. ahead: network inputs [B, T] of what is predicted, not shifted;
-        codes are classes then. Keeps what `backward` needs."""
+        """Cross-entropy [B, T] in nats given past network inputs [B, T] (shifted in here), conditioning [N, B, H, 2R]
+        and output_conditioning [B, H, S]. wanted: codes [B, T], or distributions [B, T, 256]. ahead: network inputs
+        [B, T] of what is predicted, not shifted; codes are classes then. Keeps what `backward` needs."""
 
     def backward(
         self, weights: list[NDArray[np.float32]], dlosses: NDArray[np.float32]
@@ -678,3 +678,13 @@ class DecoderPass:
         ahead: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint8]:
         """Codes [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T]."""
+
+    def logits(
+        self,
+        weights: list[NDArray[np.float32]],
+        conditioning: NDArray[np.float32],
+        output_conditioning: NDArray[np.float32],
+        past: NDArray[np.float32],
+        ahead: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Logits [B, T, 256] of what `forward` would say."""

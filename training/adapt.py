@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from training import checkpoint
 from training.augment import add_background
 from training.batches import Prepared, draw_level, draw_shift, noise, out_of_tune, own_history, spoilt
-from training.network import TranslationNetwork
+from training.network import History, TranslationNetwork
 
 RATE_HZ = 16000
 LEAST_GAIN_DB = -12.0  # segments are played by up to so much softer, as in the corpus
@@ -97,7 +97,7 @@ def cross_entropy(network: TranslationNetwork, decoder: str, pieces: np.ndarray,
     for at in range(0, len(pieces), batch):
         audio = torch.from_numpy(pieces[at : at + batch])
         latents, target = network.encode(audio, context), audio[:, context:]
-        losses.append(network.reconstruction(decoder, latents, target, 0.0, warmup).mean(dim=1))
+        losses.append(network.reconstruction(decoder, latents, target, warmup_samples=warmup).mean(dim=1))
     return float(torch.cat(losses).mean())
 
 
@@ -184,10 +184,8 @@ class Adaptation:
         with torch.autocast("cpu", torch.bfloat16, enabled=r.bfloat16):
             with torch.no_grad():
                 latents = self.network.encode(out_of_tune(source, batch.shifts), self.context) * kept[:, None, None]
-            own = own_history(batch, r.own_history, here)
-            loss = self.network.reconstruction(
-                self.name, latents, target, noise(batch, here), r.warmup_samples, past, own
-            ).mean()
+            led_by = History(past, noise=noise(batch, here), own=own_history(batch, r.own_history, here))
+            loss = self.network.reconstruction(self.name, latents, target, led_by, r.warmup_samples).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), r.gradient_clip)

@@ -152,7 +152,7 @@ def noise(batch: Prepared, device: torch.device) -> torch.Tensor:
 
 
 def own_history(batch: Prepared, most: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """What `TranslationNetwork.reconstruction` takes as `own`; each segment has a share of its own, up to `most`."""
+    """What a `training.network.History` has as `own`; each segment has a share of its own, up to `most`."""
     if most == 0.0:
         return None
     uniform, chosen = torch.empty(2, *batch.target.shape, device=device)
@@ -166,7 +166,7 @@ def own_history(batch: Prepared, most: float, device: torch.device) -> tuple[tor
 
 
 def own_stretches(batch: Prepared, most: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """What `TranslationNetwork.reconstruction` takes as `alone`: stretches of any length between two limits, each ratio
+    """What a `training.network.History` has as `alone`: stretches of any length between two limits, each ratio
     as likely, up to a share of each segment between 0 and `most`."""
     if most == 0.0:
         return None

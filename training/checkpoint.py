@@ -122,7 +122,7 @@ def start_of(path: Path) -> Start:
     FileNotFoundError or ValueError if there is nothing of the kind.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no pack or checkpoint there to start from")
+        raise FileNotFoundError(f"{path}: no pack or checkpoint there")
     if path.is_file():
         content = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(content, dict) and "encoder" in content and "decoders" in content:

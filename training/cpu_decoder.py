@@ -37,14 +37,27 @@ def usable(decoder: nn.Module, past: Tensor) -> bool:
     return fits and dtype == torch.float32 and not compiled
 
 
-def losses(decoder: Decoder, past: Tensor, latents: Tensor, codes: Tensor, ahead: Tensor | None = None) -> Tensor:
-    """Cross-entropy [B, T] in nats of codes [B, T] given past network inputs [B, T] and latents [B, L, H].
+def losses(decoder: Decoder, past: Tensor, latents: Tensor, wanted: Tensor, ahead: Tensor | None = None) -> Tensor:
+    """Cross-entropy [B, T] in nats given past network inputs [B, T] and latents [B, L, H].
 
-    ahead: of a decoder with linear prediction what is predicted, [B, T]; codes are its classes then. Like the decoder's
-    own, it can be differentiated once, with respect to weights and latents.
+    wanted: int64 codes [B, T], or distributions [B, 256, T]. ahead: of a decoder with linear prediction what is
+    predicted, [B, T]; codes are its classes then. Like the decoder's own, it can be differentiated once, with respect
+    to weights and latents.
     """
     key, conditioning = _key(decoder, past), _conditioning(decoder, latents)
-    return cast(Tensor, _Losses.apply(key, past, ahead, codes, *conditioning, *_weights(decoder)))
+    given = wanted.transpose(1, 2).float() if wanted.dim() == 3 else wanted.to(torch.uint8)
+    return cast(Tensor, _Losses.apply(key, past, ahead, given, *conditioning, *_weights(decoder)))
+
+
+@torch.no_grad()
+def logits(decoder: Decoder, past: Tensor, latents: Tensor, ahead: Tensor | None = None) -> Tensor:
+    """Logits [B, 256, T] given past network inputs [B, T] and latents [B, L, H]; not to be differentiated."""
+    key = _key(decoder, past)
+    native = _take(key)
+    layers, output = (_array(c) for c in _conditioning(decoder, latents))
+    found = native.logits([_array(w) for w in _weights(decoder)], layers, output, _array(past), _maybe_array(ahead))
+    _give_back(key, native)
+    return torch.from_numpy(found).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -94,15 +107,15 @@ class _Losses(torch.autograd.Function):
         key: tuple[Any, ...],
         past: Tensor,
         ahead: Tensor | None,
-        codes: Tensor,
+        wanted: Tensor,
         layers: Tensor,
         output: Tensor,
         *weights: Tensor,
     ) -> Tensor:
         native = _take(key)
         arrays = [_array(w) for w in weights]
-        given = _array(codes.to(torch.uint8))
-        found = native.forward(arrays, _array(layers), _array(output), _array(past), given, _maybe_array(ahead))
+        given = _maybe_array(ahead)
+        found = native.forward(arrays, _array(layers), _array(output), _array(past), _array(wanted), given)
         if any(ctx.needs_input_grad):
             ctx.key, ctx.native = key, native  # with the activations that `backward` needs
             ctx.save_for_backward(*weights)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from training import checkpoint
 from training.batches import Prepared, domain_of_step, noise, out_of_tune, own_history, own_stretches, prefetch
 from training.dataset import Corpus
 from training.distributed import Group
-from training.network import TranslationNetwork
+from training.network import History, Teacher, TranslationNetwork
 from training.settings import Settings, TrainSettings
 
 CHECKOUT = Path(__file__).parents[1]  # what `start` is relative to, unless it is there as it stands
@@ -37,6 +37,12 @@ class Losses:
     note: float
     accuracy: float
     gradient: float
+
+
+def found(path: str) -> Path:
+    """A pack or checkpoint of a configuration: where it says, or else in the checkout."""
+    here = Path(path)
+    return here if here.exists() else CHECKOUT / here
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
@@ -69,10 +75,9 @@ class Trainer:
         self.corpus = Corpus(settings.corpus.folder, "train", instruments)
         self.network = TranslationNetwork(settings.model, list(train.domains), len(instruments))
         if train.start:
-            here = Path(train.start)
-            start = checkpoint.start_of(here if here.exists() else CHECKOUT / here)
-            checkpoint.start_from(self.network, start, train.start_decoders or {})
+            checkpoint.start_from(self.network, checkpoint.start_of(found(train.start)), train.start_decoders or {})
         self.network.to(self.device)
+        self.teacher = self._teacher() if train.teacher else None
         self.group.share(self.network)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.frozen = train.encoder == "frozen"
@@ -92,6 +97,22 @@ class Trainer:
             self.network.encoder.compile(dynamic=False)
             for decoder in self.network.decoders.values():
                 decoder.compile(dynamic=False)
+
+    def _teacher(self) -> Teacher:
+        """Of the settings. ValueError if its decoders don't understand the encoder, or lack one of the domains."""
+        train, path = self.settings.train, found(self.settings.train.teacher)
+        start, mine = checkpoint.start_of(path), self.settings.model
+        decoder = start.decoder or mine.decoder
+        if decoder.prediction_order != mine.decoder.prediction_order:
+            raise ValueError(f"{path}: expected a teacher with prediction_order {mine.decoder.prediction_order}")
+        network = TranslationNetwork(replace(mine, decoder=decoder), list(train.domains), 1)
+        for fresh in checkpoint.start_from(network, start, {}):
+            if fresh.startswith("decoders."):
+                raise ValueError(f"{path}: expected a teacher with a decoder {fresh.partition('.')[2]}")
+        for name, weights in network.encoder.state_dict().items():
+            if not torch.equal(weights, self.network.encoder.state_dict()[name].cpu()):
+                raise ValueError(f"{path}: expected a teacher with the encoder that `start` has; {name} differs")
+        return Teacher(network.to(self.device).requires_grad_(False), train.teacher_guidance)
 
     # --- going on -------------------------------------------------------------------------------------------------
 
@@ -171,17 +192,16 @@ class Trainer:
                     note = self.network.note_loss(latents, notes)
                     loss = loss + s.note_weight * note
             heard = latents[: len(target)] * kept[:, None, None].to(latents.dtype)
-            reconstruction = self.network.reconstruction(
-                batch.domain,
-                heard,
-                target,
-                noise(batch, self.device),
-                s.warmup_samples,
+            led_by = History(
                 history,
-                own_history(batch, s.own_history, self.device),
-                s.own_history_passes,
-                s.own_history_temperature,
-                own_stretches(batch, s.own_stretches, self.device),
+                alone=own_stretches(batch, s.own_stretches, self.device),
+                noise=noise(batch, self.device),
+                own=own_history(batch, s.own_history, self.device),
+                own_passes=s.own_history_passes,
+                temperature=s.own_history_temperature,
+            )
+            reconstruction = self.network.reconstruction(
+                batch.domain, heard, target, led_by, s.warmup_samples, self.teacher
             ).mean()
             loss = loss + reconstruction
         self.optimizer.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ Shapes: B batch, T samples, H hops, L latent channels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -42,9 +43,50 @@ def draw_codes(logits: Tensor, uniform: Tensor, temperature: float = 1.0) -> Ten
     return (sums < uniform.unsqueeze(1)).sum(dim=1).clamp(max=logits.shape[1] - 1)
 
 
-def _logits(decoder: nn.Module, past: Tensor, latents: Tensor, ahead: Tensor | None) -> Tensor:
-    logits: Tensor = decoder(past.unsqueeze(1), latents, None if ahead is None else ahead.unsqueeze(1))
-    return logits
+@dataclass(frozen=True)
+class History:
+    """The past [B, T] that a decoder is led by, where it isn't that of the target: it must find out of what it did.
+
+    audio: what stands in for the past of the target. alone: uniform numbers in [0, 1) and which codes, bool, are
+    replaced by what the decoder says playing alone, one after the other, so that it comes back to it (scheduled
+    sampling, Bengio et al. 2015). noise: what is added, as the network sees it: the decoder trusts its latent then.
+    own: as `alone`, but drawn in one pass, each led by the rest as it was (Mihaylova and Martins 2019, section 3):
+    noise of its own kind, of which it then learns not to make more. own_passes: how often, each time led by what it
+    drew the time before; with ever more of them and every code replaced, what it draws becomes what it says alone.
+    temperature: at which it says `alone` and `own`: that at which it is to be played.
+    """
+
+    audio: Tensor | None = None
+    alone: tuple[Tensor, Tensor] | None = None
+    noise: Tensor | float = 0.0
+    own: tuple[Tensor, Tensor] | None = None
+    own_passes: int = 1
+    temperature: float = 1.0
+
+
+CLEAN = History()
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Decoders that say what others are to say, with any past, guided by their latent.
+
+    That is softmax(l + guidance (l - l0)) of logits l, and l0 with a latent of zeros (classifier-free guidance, Ho and
+    Salimans 2022), which `latent_dropout` has taught them to play with. Shapes of the decoders need not be those of
+    the student's, the language of the latents and of the codes must.
+    """
+
+    network: TranslationNetwork
+    guidance: float = 0.0
+
+    @torch.no_grad()
+    def chances(self, domain: str, past: Tensor, latents: Tensor) -> Tensor:
+        """Of each code, or class, [B, 256, T], given past network inputs [B, T] and latents [B, L, H]."""
+        logits = self.network.logits(domain, past, latents).float()
+        if self.guidance:
+            unheard = self.network.logits(domain, past, torch.zeros_like(latents)).float()
+            logits = torch.lerp(unheard, logits, 1.0 + self.guidance)
+        return logits.movedim(1, 2).softmax(dim=2).movedim(2, 1)  # in the order in which the engine has them
 
 
 class TranslationNetwork(nn.Module):
@@ -80,47 +122,50 @@ class TranslationNetwork(nn.Module):
         domain: str,
         latents: Tensor,
         target: Tensor,
-        history_noise: Tensor | float = 0.0,
+        history: History = CLEAN,
         warmup_samples: int = 0,
-        history: Tensor | None = None,
-        own: tuple[Tensor, Tensor] | None = None,
-        own_passes: int = 1,
-        own_temperature: float = 1.0,
-        alone: tuple[Tensor, Tensor] | None = None,
+        teacher: Teacher | None = None,
     ) -> Tensor:
         """Cross-entropy [B, T - warmup] of each code of target [B, T] given the past and the latents.
 
-        history_noise: what is added to the teacher-forced past as the network sees it, [B, T]: it makes the decoder
-        trust its latent, and its own imperfect past when it runs free.
-        history: what stands in for the past of target, [B, T]; target itself otherwise.
         warmup_samples: codes at the start, where the past is cut off, that don't count.
-        own: uniform numbers in [0, 1), [B, T], and which codes of the past, bool [B, T], are replaced by those that the
-        decoder itself draws with them, led by the rest: scheduled sampling in one pass (Mihaylova and Martins 2019,
-        section 3). Noise of its own kind, of which it then learns not to make more.
-        own_passes: how often, each time led by what it drew the time before. With ever more passes and every code
-        replaced, what it draws becomes what it says when it runs free.
-        own_temperature: at which it draws them: that at which it is to be played.
-        alone: as `own`, but one code after the other, as when it is played: what it says comes back to it. For
-        stretches of the past; `own` replaces others after that (scheduled sampling, Bengio et al. 2015).
+        teacher: what it says to the same past takes the place of the target's codes. It has an answer to every past,
+        of whatever phase, where the target has only its own.
         """
-        codes = self.codes(target)
-        past_codes = codes if history is None else self.codes(history)
-        if alone is not None:
-            module = cast(Decoder, self.decoders[domain])
-            past_codes = cpu_decoder.say(module, past_codes, latents, alone[1], alone[0], own_temperature)
-        past = mu_law.network_input(past_codes) + history_noise
-        if own is not None:
-            taught = past
-            for _ in range(own_passes):
-                said = self._drawn(domain, past, latents, own[0], own_temperature)
-                past = torch.where(own[1], mu_law.network_input(said), taught)
+        past = self.past(domain, latents, target, history)
         decoder, ahead = self.decoders[domain], self._ahead(past)
-        if ahead is not None:
-            codes = prediction.classes_of(codes, ahead)
+        if teacher is not None:
+            wanted = teacher.chances(domain, past, latents)
+        else:
+            wanted = self.codes(target)
+            wanted = wanted if ahead is None else prediction.classes_of(wanted, ahead)
         if cpu_decoder.usable(decoder, past):
-            return cpu_decoder.losses(cast(Decoder, decoder), past, latents, codes, ahead)[:, warmup_samples:]
-        logits = _logits(decoder, past, latents, ahead)[:, :, warmup_samples:]
-        return F.cross_entropy(logits.float(), codes[:, warmup_samples:], reduction="none")
+            return cpu_decoder.losses(cast(Decoder, decoder), past, latents, wanted, ahead)[:, warmup_samples:]
+        logits = self._forward(decoder, past, latents, ahead)[:, :, warmup_samples:]
+        return F.cross_entropy(logits.float(), wanted[..., warmup_samples:], reduction="none")
+
+    @torch.no_grad()
+    def past(self, domain: str, latents: Tensor, target: Tensor, history: History) -> Tensor:
+        """Network inputs [B, T] of the past of target [B, T] that the decoder is led by (not shifted yet)."""
+        decoder = cast(Decoder, self.decoders[domain])
+        codes = self.codes(target if history.audio is None else history.audio)
+        if history.alone is not None:
+            uniform, own = history.alone
+            codes = cpu_decoder.say(decoder, codes, latents, own, uniform, history.temperature)
+        past = given = mu_law.network_input(codes) + history.noise
+        if history.own is not None:
+            for _ in range(history.own_passes):
+                said = self._drawn(domain, past, latents, history.own[0], history.temperature)
+                past = torch.where(history.own[1], mu_law.network_input(said), given)
+        return past
+
+    @torch.no_grad()
+    def logits(self, domain: str, past: Tensor, latents: Tensor) -> Tensor:
+        """What a decoder says, [B, 256, T], led by past network inputs [B, T]: of codes or of classes."""
+        decoder, ahead = self.decoders[domain], self._ahead(past)
+        if cpu_decoder.usable(decoder, past):
+            return cpu_decoder.logits(cast(Decoder, decoder), past, latents, ahead)
+        return self._forward(decoder, past, latents, ahead)
 
     @torch.no_grad()
     def _drawn(self, domain: str, past: Tensor, latents: Tensor, uniform: Tensor, temperature: float) -> Tensor:
@@ -129,8 +174,13 @@ class TranslationNetwork(nn.Module):
         if cpu_decoder.usable(decoder, past):
             said = cpu_decoder.draw(cast(Decoder, decoder), past, latents, uniform, temperature, ahead)
         else:
-            said = draw_codes(_logits(decoder, past, latents, ahead), uniform, temperature)
+            said = draw_codes(self._forward(decoder, past, latents, ahead), uniform, temperature)
         return said if ahead is None else prediction.codes_of(said, ahead)
+
+    @staticmethod
+    def _forward(decoder: nn.Module, past: Tensor, latents: Tensor, ahead: Tensor | None) -> Tensor:
+        logits: Tensor = decoder(past.unsqueeze(1), latents, None if ahead is None else ahead.unsqueeze(1))
+        return logits
 
     def _ahead(self, past: Tensor) -> Tensor | None:
         """Network inputs [B, T] of what linear prediction makes of `past` [B, T], where decoders hear it."""

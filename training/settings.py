@@ -49,6 +49,8 @@ class TrainSettings:
     own_history_passes: int = 1  # from pass to pass it is led by more of what it said
     own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
     own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 32 ms at a time
+    teacher: str = ""  # pack or checkpoint whose decoders say what is wanted, in place of the corpus
+    teacher_guidance: float = 0.0  # how far it goes beyond what it says, away from what it says without its latent
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -80,6 +82,7 @@ class TrainSettings:
             "warmup_samples",
             "listen_batch",
             "learning_rate_warmup_steps",
+            "teacher_guidance",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         most = self.history_noise
@@ -96,6 +99,10 @@ class TrainSettings:
             raise ValueError("listen and listen_batch: expected both or neither")
         if self.encoder == "frozen":
             self._require("start", bool(self.start), "a pack or checkpoint, because the encoder is frozen")
+        if self.teacher_guidance:
+            self._require("teacher_guidance", bool(self.teacher), "0 without a teacher")
+        if self.teacher:
+            self._require("encoder", self.encoder == "frozen", '"frozen", so that the teacher understands it')
         if self.warmup_samples >= round(self.segment_seconds * 16000):
             raise ValueError(f"warmup_samples: expected fewer than a segment has, found {self.warmup_samples}")
 

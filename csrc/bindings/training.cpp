@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,7 @@ namespace {
 
 using rttraining::Conditioning;
 using rttraining::DecoderPass;
+using rttraining::PassInputs;
 using rttraining::PassShape;
 using rttraining::PassWeights;
 using FloatArray = py::array_t<float>;
@@ -54,7 +56,8 @@ PassWeights<T> view(const PassShape& shape, const std::vector<T*>& pointers) {
 
 template <class T>
 const T* numbers(const std::string& name, const py::handle& value, std::size_t count) {
-  const py::array array = require<T>(name, value, -1, "a C-contiguous array");
+  const char* type = std::is_same_v<T, float> ? "a C-contiguous float32 array" : "a C-contiguous uint8 array";
+  const py::array array = require<T>(name, value, -1, type);
   if (static_cast<std::size_t>(array.size()) != count)
     throw py::value_error(name + ": expected " + std::to_string(count) + " numbers, found " + describe_array(array));
   return static_cast<const T*>(array.data());
@@ -92,14 +95,8 @@ struct Pass {
     return static_cast<std::size_t>(pass.shape().batch) * static_cast<std::size_t>(pass.shape().hops());
   }
 
-  // What `forward` and `draw` are led by.
-  struct Inputs {
-    PassWeights<const float> weights;
-    Conditioning<const float> conditioning;
-    const float *past, *ahead;
-  };
-  Inputs read(const py::list& arrays, const py::handle& layers, const py::handle& output, const py::handle& past,
-              const py::handle& ahead) const {
+  PassInputs read(const py::list& arrays, const py::handle& layers, const py::handle& output, const py::handle& past,
+                  const py::handle& ahead) const {
     const PassShape& shape = pass.shape();
     const std::size_t rows = hops() * static_cast<std::size_t>(shape.layers());
     return {read_weights(shape, arrays),
@@ -140,20 +137,24 @@ void bind_training(py::module_& m) {
       .def(
           "forward",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
-             const py::handle& past, const py::handle& codes, const py::handle& ahead) {
+             const py::handle& past, const py::handle& wanted, const py::handle& ahead) {
             const auto given = self.read(arrays, conditioning, output, past, ahead);
-            const std::uint8_t* wanted = numbers<std::uint8_t>("codes", codes, self.samples());
             FloatArray losses({self.pass.shape().batch, self.pass.shape().samples});
             float* to = losses.mutable_data();
+            const bool soft = py::isinstance<FloatArray>(wanted);
+            const float* chances =
+                soft ? numbers<float>("wanted", wanted, self.samples() * rtengine::kClasses) : nullptr;
+            const auto* codes = soft ? nullptr : numbers<std::uint8_t>("wanted", wanted, self.samples());
             py::gil_scoped_release released;
-            self.pass.forward(given.weights, given.conditioning, given.past, given.ahead, wanted, to);
+            soft ? self.pass.forward(given, chances, to) : self.pass.forward(given, codes, to);
             return losses;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
-          py::arg("codes"), py::arg("ahead") = py::none(),
-          "Losses [B, T] in nats of codes uint8 [B, T] given past network inputs [B, T] (shifted in here), "
-          "conditioning [N, B, H, 2R] and output_conditioning [B, H, S]. ahead: network inputs [B, T] of what is "
-          "predicted, not shifted; codes are classes then. Keeps what `backward` needs.")
+          py::arg("wanted"), py::arg("ahead") = py::none(),
+          "Cross-entropy [B, T] in nats given past network inputs [B, T] (shifted in here), conditioning "
+          "[N, B, H, 2R] and output_conditioning [B, H, S]. wanted: codes uint8 [B, T], or distributions float32 "
+          "[B, T, 256]. ahead: network inputs [B, T] of what is predicted, not shifted; codes are classes then. "
+          "Keeps what `backward` needs.")
       .def(
           "backward",
           [](Pass& self, const py::list& arrays, const py::handle& dlosses) {
@@ -189,10 +190,23 @@ void bind_training(py::module_& m) {
             py::array_t<std::uint8_t> codes({self.pass.shape().batch, self.pass.shape().samples});
             std::uint8_t* to = codes.mutable_data();
             py::gil_scoped_release released;
-            self.pass.draw(given.weights, given.conditioning, given.past, given.ahead, drawn, to);
+            self.pass.draw(given, drawn, to);
             return codes;
           },
           py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
           py::arg("uniform"), py::arg("ahead") = py::none(),
-          "Codes uint8 [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T].");
+          "Codes uint8 [B, T] drawn from what `forward` would say, with numbers in [0, 1) [B, T].")
+      .def(
+          "logits",
+          [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,
+             const py::handle& past, const py::handle& ahead) {
+            const auto given = self.read(arrays, conditioning, output, past, ahead);
+            FloatArray logits({self.pass.shape().batch, self.pass.shape().samples, rtengine::kClasses});
+            float* to = logits.mutable_data();
+            py::gil_scoped_release released;
+            self.pass.logits(given, to);
+            return logits;
+          },
+          py::arg("weights"), py::arg("conditioning"), py::arg("output_conditioning"), py::arg("past"),
+          py::arg("ahead") = py::none(), "Logits [B, T, 256] of what `forward` would say.");
 }

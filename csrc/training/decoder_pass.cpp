@@ -69,8 +69,7 @@ DecoderPass::DecoderPass(PassShape shape, const Kernels& kernels) : shape_(std::
   contents_.resize(product({n, b, t, r}));
   skip_.resize(product({b, t, s}));
   hidden_.resize(product({b, t, s}));
-  probabilities_.resize(product({b, t, kClasses}));
-  codes_.resize(product({b, t}));
+  logit_rows_.resize(product({b, t, kClasses}));
   layers_.resize(static_cast<std::size_t>(n));
   preactivations_.resize(product({kStretch, 2, r}));
   z_.resize(product({kStretch, r}));
@@ -129,7 +128,7 @@ void DecoderPass::take_inputs(const float* past, const float* ahead) {
     }
 }
 
-// Everything up to the logits, which are left in place of the probabilities.
+// Everything up to the logits, which are left where `logits_of` says.
 void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning) {
   const int r = shape_.r, s = shape_.s, n = at.count;
   const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
@@ -177,29 +176,40 @@ void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning)
 
 float* DecoderPass::logits_of(const Stretch& at) {
   const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
-  return probabilities_.data() + place * kClasses;
+  return logit_rows_.data() + place * kClasses;
 }
 
-void DecoderPass::forward(const PassWeights<const float>& weights, Conditioning<const float> conditioning,
-                          const float* past, const float* ahead, const std::uint8_t* codes, float* losses) {
-  pack(weights);
-  take_inputs(past, ahead);
-  std::copy_n(codes, codes_.size(), codes_.begin());
+template <class Finish>
+void DecoderPass::each_logits(const PassInputs& inputs, const Finish& finish) {
+  pack(inputs.weights);
+  take_inputs(inputs.past, inputs.ahead);
   each_stretch([&](const Stretch& at) {
-    const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
-    run(at, conditioning);
-    kernels_.softmax(logits_of(at), codes + place, at.count, losses + place);
+    run(at, inputs.conditioning);
+    finish(logits_of(at), product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first), at.count);
   });
 }
 
-void DecoderPass::draw(const PassWeights<const float>& weights, Conditioning<const float> conditioning,
-                       const float* past, const float* ahead, const float* uniform, std::uint8_t* codes) {
-  pack(weights);
-  take_inputs(past, ahead);
-  each_stretch([&](const Stretch& at) {
-    const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
-    run(at, conditioning);
-    kernels_.draw(logits_of(at), uniform + place, at.count, codes + place);
+void DecoderPass::forward(const PassInputs& inputs, const std::uint8_t* codes, float* losses) {
+  each_logits(inputs, [&](float* logits, std::size_t place, int count) {
+    kernels_.cross_entropy(logits, codes + place, count, losses + place);
+  });
+}
+
+void DecoderPass::forward(const PassInputs& inputs, const float* wanted, float* losses) {
+  each_logits(inputs, [&](float* logits, std::size_t place, int count) {
+    kernels_.cross_entropy_soft(logits, wanted + place * kClasses, count, losses + place);
+  });
+}
+
+void DecoderPass::draw(const PassInputs& inputs, const float* uniform, std::uint8_t* codes) {
+  each_logits(inputs, [&](const float* logits, std::size_t place, int count) {
+    kernels_.draw(logits, uniform + place, count, codes + place);
+  });
+}
+
+void DecoderPass::logits(const PassInputs& inputs, float* logits) {
+  each_logits(inputs, [&](const float* found, std::size_t place, int count) {
+    std::copy_n(found, product({count, kClasses}), logits + place * kClasses);
   });
 }
 
@@ -230,7 +240,7 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
       const float* const skip = skip_.data() + place * static_cast<std::size_t>(s);
 
       float* const dlogits = logits_of(at);
-      kernels_.softmax_gradient(dlogits, codes_.data() + place, dlosses + place, count);
+      kernels_.scale_rows(dlogits, dlosses + place, count, kClasses);
       kernels_.accumulate(gradients.logits, s, kClasses, s, {dlogits, 1, kClasses}, count, hidden, s);
       kernels_.add_rows(dlogits, count, kClasses, gradients.logits_bias);
       std::fill(dhidden.begin(), dhidden.end(), 0.0f);

@@ -41,6 +41,14 @@ struct Conditioning {
   T *layers, *output;
 };
 
+// What logits follow from.
+struct PassInputs {
+  PassWeights<const float> weights;
+  Conditioning<const float> conditioning;
+  const float* past;   // network inputs [B, T], shifted by one in here
+  const float* ahead;  // [B, T] or null: of a decoder with linear prediction what is predicted, not shifted
+};
+
 class DecoderPass {
  public:
   // Throws std::invalid_argument, or std::bad_alloc.
@@ -48,19 +56,20 @@ class DecoderPass {
 
   const PassShape& shape() const noexcept { return shape_; }
 
-  // losses [B, T]: minus the logarithm of the probability of codes [B, T], given past network inputs [B, T], which are
-  // shifted by one in here. ahead [B, T] or null: of a decoder with linear prediction what is predicted, not shifted;
-  // codes are its classes then. Keeps what `backward` needs.
-  void forward(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
-               const float* ahead, const std::uint8_t* codes, float* losses);
+  // losses [B, T]: cross-entropy, in nats, of codes [B, T] (with linear prediction of classes), or of distributions
+  // [B, T, 256] that are wanted. Keeps what `backward` needs.
+  void forward(const PassInputs& inputs, const std::uint8_t* codes, float* losses);
+  void forward(const PassInputs& inputs, const float* wanted, float* losses);
 
   // Adds to `gradients` those of the last `forward`, once. dlosses [B, T].
   void backward(const PassWeights<const float>& weights, const float* dlosses, const PassWeights<float>& gradients,
                 Conditioning<float> dconditioning);
 
   // codes [B, T]: drawn from what `forward` would say, each with its number in [0, 1) of uniform [B, T].
-  void draw(const PassWeights<const float>& weights, Conditioning<const float> conditioning, const float* past,
-            const float* ahead, const float* uniform, std::uint8_t* codes);
+  void draw(const PassInputs& inputs, const float* uniform, std::uint8_t* codes);
+
+  // logits [B, T, 256].
+  void logits(const PassInputs& inputs, float* logits);
 
  private:
   struct Stretch {
@@ -73,6 +82,9 @@ class DecoderPass {
   float* logits_of(const Stretch& at);
   template <class Each>
   void each_stretch(const Each& each) const;
+  // Runs every stretch, then finish(logits [count, 256], place of the first sample, count).
+  template <class Finish>
+  void each_logits(const PassInputs& inputs, const Finish& finish);
 
   float* x(int layer, int segment, int sample);
   float* kept(std::vector<float>& of, int layer, int segment, int sample);
@@ -84,8 +96,7 @@ class DecoderPass {
   std::vector<float> x_;                 // [N, B, longest + T, R]: input of each layer
   std::vector<float> gates_, contents_;  // [N, B, T, R]
   std::vector<float> skip_, hidden_;     // [B, T, S], after their rectifiers
-  std::vector<float> probabilities_;     // [B, T, 256]
-  std::vector<std::uint8_t> codes_;      // [B, T]
+  std::vector<float> logit_rows_;        // [B, T, 256]; after `forward` the gradients of the losses
   std::vector<float> input_, input_skip_, skip_bias_, output_, logits_, logits_bias_;
   struct Layer {
     std::vector<float> past, now, residual, residual_bias, skip;  // [R, 2R], [R, 2R], [R, R], [R], [R, S]

@@ -31,12 +31,14 @@ struct Kernels {
   void (*relu_gradient)(const float* from, const float* through, int count, float* to);
   // sum [columns] += the sum of rows [rows, columns].
   void (*add_rows)(const float* rows_of, int rows, int columns, float* sum);
-  // logits [rows, 256] become probabilities; losses [rows]: minus the logarithm of each code's.
-  void (*softmax)(float* logits, const std::uint8_t* codes, int rows, float* losses);
+  // Cross-entropy of codes [rows] under logits [rows, 256]: losses [rows] in nats; the logits become its gradients.
+  void (*cross_entropy)(float* logits, const std::uint8_t* codes, int rows, float* losses);
+  // The same for whole distributions [rows, 256] that are wanted, each of sum 1.
+  void (*cross_entropy_soft)(float* logits, const float* wanted, int rows, float* losses);
   // A code for each row of logits [rows, 256], drawn with numbers in [0, 1).
   void (*draw)(const float* logits, const float* uniform, int rows, std::uint8_t* codes);
-  // probabilities [rows, 256] become gradients: less 1 at the code, times weights [rows].
-  void (*softmax_gradient)(float* probabilities, const std::uint8_t* codes, const float* weights, int rows);
+  // values [rows, columns], each row times its weight of [rows].
+  void (*scale_rows)(float* values, const float* weights, int rows, int columns);
 };
 
 extern const Kernels kAvx2Kernels, kAvx512Kernels;

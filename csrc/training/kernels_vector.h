@@ -125,21 +125,41 @@ void add_rows(const float* rows_of, int rows, int columns, float* sum) {
   }
 }
 
-void softmax(float* logits, const std::uint8_t* codes, int rows, float* losses) {
+// One row of logits becomes probabilities; gives the logarithm of what they were divided by.
+RTENGINE_INLINE float softmax(float* logits) {
+  const float most = rtengine::greatest(logits);
+  const Float top = Simd::broadcast(most);
+  Float sums = Simd::zero();
+  for (int i = 0; i < kClasses; i += kWidth) {
+    const Float above = Simd::multiply(Simd::subtract(Simd::load(logits + i), top), Simd::broadcast(kLog2E));
+    const Float p = bounded_exp2(above);
+    Simd::store(logits + i, p);
+    sums = Simd::add(sums, p);
+  }
+  const float sum = Simd::sum(sums);
+  const Float scale = Simd::broadcast(1.0f / sum);
+  for (int i = 0; i < kClasses; i += kWidth) Simd::store(logits + i, Simd::multiply(Simd::load(logits + i), scale));
+  return most + __builtin_logf(sum);
+}
+
+void cross_entropy(float* logits, const std::uint8_t* codes, int rows, float* losses) {
   for (int n = 0; n < rows; ++n, logits += kClasses) {
-    const float most = rtengine::greatest(logits), chosen = logits[codes[n]];
-    const Float top = Simd::broadcast(most);
-    Float sums = Simd::zero();
-    for (int i = 0; i < kClasses; i += kWidth) {
-      const Float above = Simd::multiply(Simd::subtract(Simd::load(logits + i), top), Simd::broadcast(kLog2E));
-      const Float p = bounded_exp2(above);
-      Simd::store(logits + i, p);
-      sums = Simd::add(sums, p);
-    }
-    const float sum = Simd::sum(sums);
-    const Float scale = Simd::broadcast(1.0f / sum);
-    for (int i = 0; i < kClasses; i += kWidth) Simd::store(logits + i, Simd::multiply(Simd::load(logits + i), scale));
-    losses[n] = __builtin_logf(sum) - (chosen - most);
+    const float chosen = logits[codes[n]];
+    losses[n] = softmax(logits) - chosen;
+    logits[codes[n]] -= 1.0f;
+  }
+}
+
+void cross_entropy_soft(float* logits, const float* wanted, int rows, float* losses) {
+  for (int n = 0; n < rows; ++n, logits += kClasses, wanted += kClasses) {
+    const float top = rtengine::greatest(logits);
+    const Float most = Simd::broadcast(top);
+    Float below = Simd::zero();  // sum of how far each logit is below the greatest, by how much it is wanted
+    for (int i = 0; i < kClasses; i += kWidth)
+      below = Simd::multiply_add(Simd::load(wanted + i), Simd::subtract(most, Simd::load(logits + i)), below);
+    losses[n] = softmax(logits) - top + Simd::sum(below);
+    for (int i = 0; i < kClasses; i += kWidth)
+      Simd::store(logits + i, Simd::subtract(Simd::load(logits + i), Simd::load(wanted + i)));
   }
 }
 
@@ -150,17 +170,15 @@ void draw(const float* logits, const float* uniform, int rows, std::uint8_t* cod
         rtengine::sample_class(logits + static_cast<std::ptrdiff_t>(n) * kClasses, probabilities, 1.0f, uniform[n]));
 }
 
-void softmax_gradient(float* probabilities, const std::uint8_t* codes, const float* weights, int rows) {
-  for (int n = 0; n < rows; ++n, probabilities += kClasses) {
-    probabilities[codes[n]] -= 1.0f;
+void scale_rows(float* values, const float* weights, int rows, int columns) {
+  for (int n = 0; n < rows; ++n, values += columns) {
     const Float weight = Simd::broadcast(weights[n]);
-    for (int i = 0; i < kClasses; i += kWidth)
-      Simd::store(probabilities + i, Simd::multiply(Simd::load(probabilities + i), weight));
+    for (int i = 0; i < columns; i += kWidth) Simd::store(values + i, Simd::multiply(Simd::load(values + i), weight));
   }
 }
 
-constexpr Kernels kKernels{kWidth,        accumulate, gate,    gate_gradient, relu,
-                           relu_gradient, add_rows,   softmax, draw,          softmax_gradient};
+constexpr Kernels kKernels{kWidth,        accumulate,         gate, gate_gradient, relu, relu_gradient, add_rows,
+                           cross_entropy, cross_entropy_soft, draw, scale_rows};
 
 }  // namespace
 }  // namespace rttraining

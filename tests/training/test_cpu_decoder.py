@@ -49,17 +49,25 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def of_torch(decoder: Decoder, past: torch.Tensor, latents: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(decoder(past.unsqueeze(1), latents), codes, reduction="none")
+def of_torch(decoder: Decoder, past: torch.Tensor, latents: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(decoder(past.unsqueeze(1), latents), wanted, reduction="none")
 
 
+def distributions(codes: torch.Tensor) -> torch.Tensor:
+    """[B, 256, T] about codes [B, T], some of them sharp enough to have no chance elsewhere."""
+    logits = 4.0 * torch.randn(codes.shape[0], 256, codes.shape[1]) * torch.rand(codes.shape[0], 1, codes.shape[1])
+    return logits.scatter_add_(1, codes[:, None], torch.randint(0, 120, codes[:, None].shape).float()).softmax(dim=1)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["codes", "distributions"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], isa: str) -> None:
+def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], soft: bool, isa: str) -> None:
     decoder, past, latents, codes = example(shape)
     other, twin = copy.deepcopy(decoder), latents.detach().clone().requires_grad_()
     assert cpu_decoder.usable(decoder, past)
     weight = torch.rand(codes.shape)  # each loss counts differently
-    found, expected = cpu_decoder.losses(decoder, past, latents, codes), of_torch(other, past, twin, codes)
+    wanted = distributions(codes) if soft else codes
+    found, expected = cpu_decoder.losses(decoder, past, latents, wanted), of_torch(other, past, twin, wanted)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     (found * weight).sum().backward()
     (expected * weight).sum().backward()
@@ -73,6 +81,28 @@ def test_losses_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], isa: 
         assert float((mine - theirs).abs().max()) <= 2e-5 * scale + 1e-7, name
         if not name.startswith(f"layers.{shape[0] * shape[1] - 1}.residual") and shape[5] > 1:
             assert scale > 0.0, f"{name}: nothing to compare"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_are_those_of_pytorch(shape: tuple[int, ...], isa: str) -> None:
+    decoder, past, latents, _ = example(shape)
+    found = cpu_decoder.logits(decoder, past, latents)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, decoder(past.unsqueeze(1), latents).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_what_it_says_itself_teaches_it_nothing() -> None:
+    """The cross-entropy of its own distribution is the entropy, and every gradient is nearly 0."""
+    decoder, past, latents, codes = example(SHAPES[1])
+    own = cpu_decoder.logits(decoder, past, latents).softmax(dim=1)
+    losses = cpu_decoder.losses(decoder, past, latents, own)
+    torch.testing.assert_close(losses, -(own * own.log()).sum(dim=1), rtol=1e-5, atol=1e-5)
+    losses.mean().backward()
+    mine = [p.grad.abs().max() for p in decoder.parameters() if p.grad is not None]
+    decoder.zero_grad()
+    cpu_decoder.losses(decoder, past, latents, codes).mean().backward()
+    theirs = [p.grad.abs().max() for p in decoder.parameters() if p.grad is not None]
+    assert max(mine) < 1e-4 * max(theirs)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -199,3 +229,21 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         native.backward([np.zeros(32, np.float32)], np.zeros(10, np.float32))
     with pytest.raises(ValueError, match="input: expected 32 numbers"):
         native.backward([np.zeros(3, np.float32)], np.zeros(10, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (np.zeros(9, np.uint8), "wanted: expected 10 numbers"),
+        (np.zeros((10, 255), np.float32), "wanted: expected 2560 numbers"),
+        (np.zeros(10, np.int64), "wanted: expected a C-contiguous uint8 array"),
+    ],
+)
+def test_what_is_wanted_must_fit(wanted: np.ndarray, expected: str) -> None:
+    r, s = 16, 16
+    native = DecoderPass(residual_channels=r, skip_channels=s, dilations=[1], hop_samples=HOP, batch=1, samples=10)
+    sizes = [2 * r, r, s * r, s, 4 * r * r, r * r, r, s * r, s, s * s, 256 * s, 256]
+    weights = [np.zeros(size, np.float32) for size in sizes]
+    given = np.zeros((1, 1, 1, 2 * r), np.float32), np.zeros((1, 1, s), np.float32), np.zeros(10, np.float32)
+    with pytest.raises((ValueError, TypeError), match=expected):
+        native.forward(weights, *given, wanted)

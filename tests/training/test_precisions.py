@@ -154,8 +154,7 @@ def test_decoders_are_compared_on_the_segments_of_the_held_out_loss(tiny: Settin
                 "a",
                 network.encode(torch.from_numpy(own.source).float()),
                 torch.from_numpy(own.target).float(),
-                0.0,
-                tiny.train.warmup_samples,
+                warmup_samples=tiny.train.warmup_samples,
             ).mean()
             for own in batches
         ]

@@ -15,7 +15,7 @@ from rtserver import model_file
 from tests.training.conftest import MODEL, RECIPE, with_train
 from training import batches, cpu_decoder, settings, train
 from training.export import describe_corpus, part
-from training.network import TranslationNetwork, draw_codes
+from training.network import History, Teacher, TranslationNetwork, draw_codes
 from training.settings import Settings
 from training.temperature import sharpened
 
@@ -80,17 +80,17 @@ def test_a_decoder_is_led_by_what_it_says_itself() -> None:
 
     def loss(**options: Any) -> torch.Tensor:
         with torch.no_grad():
-            return network.reconstruction("a", latents, target, **options)
+            return network.reconstruction("a", latents, target, History(**options))
 
     assert torch.equal(loss(own=(uniform, ~everywhere)), loss())
     with torch.no_grad():
         past = mu_law.network_input(network.codes(target)).unsqueeze(1)
         said = draw_codes(network.decoders["a"](past, latents), uniform)
-    led = loss(history=mu_law.decode(said))
+    led = loss(audio=mu_law.decode(said))
     assert torch.equal(loss(own=(uniform, everywhere)), led) and not torch.equal(led, loss())
     with torch.no_grad():
         said = draw_codes(network.decoders["a"](mu_law.network_input(said).unsqueeze(1), latents), uniform)
-    twice = loss(history=mu_law.decode(said))
+    twice = loss(audio=mu_law.decode(said))
     assert torch.equal(loss(own=(uniform, everywhere), own_passes=2), twice) and not torch.equal(twice, led)
 
 
@@ -103,12 +103,12 @@ def test_a_decoder_is_led_by_stretches_that_it_plays_alone(prediction_order: int
     uniform, own = torch.rand(2, 1600), torch.zeros(2, 1600, dtype=torch.bool)
     with torch.no_grad():
         plain = network.reconstruction("a", latents, target)
-        assert torch.equal(network.reconstruction("a", latents, target, alone=(uniform, own)), plain)
+        assert torch.equal(network.reconstruction("a", latents, target, History(alone=(uniform, own))), plain)
         own[:, 400:600] = True
         said = cpu_decoder.say(network.decoders["a"], network.codes(target), latents, own, uniform, 0.7)
         assert torch.equal(said[~own], network.codes(target)[~own])
-        led = network.reconstruction("a", latents, target, history=mu_law.decode(said))
-        found = network.reconstruction("a", latents, target, alone=(uniform, own), own_temperature=0.7)
+        led = network.reconstruction("a", latents, target, History(mu_law.decode(said)))
+        found = network.reconstruction("a", latents, target, History(alone=(uniform, own), temperature=0.7))
     assert torch.equal(found, led) and torch.equal(found[:, :401], plain[:, :401])
     assert not torch.equal(found[:, 401:], plain[:, 401:])
 
@@ -142,12 +142,71 @@ def test_a_decoder_with_a_prediction_is_taught_its_error(monkeypatch: pytest.Mon
         expected = -of_codes.gather(1, codes[:, None])[:, 0]
         torch.testing.assert_close(network.reconstruction("a", latents, target), expected, rtol=1e-4, atol=1e-4)
         assert expected[:, 400:].mean() < 4.0, "so little without any training"
-        led = network.reconstruction("a", latents, target, own=own)
+        led = network.reconstruction("a", latents, target, History(own=own))
         monkeypatch.setattr(cpu_decoder, "usable", lambda *_: False)
         torch.testing.assert_close(network.reconstruction("a", latents, target), expected, rtol=1e-4, atol=1e-4)
-        by_torch = network.reconstruction("a", latents, target, own=own)
+        by_torch = network.reconstruction("a", latents, target, History(own=own))
     # a draw may round to the other side, and leads all that follow
     assert abs(float(by_torch.mean() - led.mean())) < 0.1 and float(led.mean()) > float(expected.mean())
+
+
+@pytest.mark.parametrize("prediction_order", [0, 24])
+@pytest.mark.parametrize("channels", [8, 16], ids=["by PyTorch", "by the engine"])
+def test_a_guided_teacher_goes_beyond_what_it_says_without_its_latent(channels: int, prediction_order: int) -> None:
+    torch.manual_seed(0)
+    shape = {"residual_channels": channels, "skip_channels": channels, "prediction_order": prediction_order}
+    network = TranslationNetwork(replace(MODEL, decoder=replace(MODEL.decoder, **shape)), ["a"], timbres=1).eval()
+    target, latents, silent = 0.3 * torch.randn(2, 800), torch.randn(2, 4, 5), torch.zeros(2, 4, 5)
+    with torch.no_grad():
+        past = network.past("a", latents, target, History())
+        ahead = prediction.ahead(past, prediction_order)[:, None] if prediction_order else None
+        heard = network.decoders["a"](past[:, None], latents, ahead)
+        unheard = network.decoders["a"](past[:, None], silent, ahead)
+        expected = (heard + 0.5 * (heard - unheard)).softmax(dim=1)
+        torch.testing.assert_close(Teacher(network, 0.5).chances("a", past, latents), expected, rtol=1e-3, atol=1e-5)
+        found = network.reconstruction("a", latents, target, warmup_samples=9, teacher=Teacher(network, 0.5))
+    cross_entropy = -(expected * heard.log_softmax(dim=1)).sum(dim=1)
+    torch.testing.assert_close(found, cross_entropy[:, 9:], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected, heard.softmax(dim=1), atol=1e-3)
+
+
+def test_a_student_comes_to_say_what_its_teacher_says(tiny: Settings, tmp_path: Path) -> None:
+    """A wider student, begun at random, with the teacher's encoder; and the run resumes bit for bit."""
+    first = train.Trainer(with_train(tiny, steps=60))
+    for _ in range(60):
+        first.train_step()
+    first.save(tmp_path / "teacher.pt")
+    pack = str(tmp_path / "teacher.pt")
+    wide = replace(tiny, model=replace(MODEL, decoder=replace(MODEL.decoder, residual_channels=16, skip_channels=16)))
+    taught = with_train(
+        wide, encoder="frozen", start=pack, teacher=pack, teacher_guidance=0.3, own_stretches=0.5, steps=80
+    )
+    student = train.Trainer(taught)
+    torch.nn.init.normal_(student.network.decoders["a"].logits.weight, std=0.3)
+    losses = [student.train_step()[1].reconstruction for _ in range(40)]
+    student.save(tmp_path / "half.pt")
+    losses += [student.train_step()[1].reconstruction for _ in range(40)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.3
+    rest = train.Trainer(taught)
+    rest.load(tmp_path / "half.pt")
+    assert [rest.train_step()[1].reconstruction for _ in range(3)] == losses[40:43]
+    assert not any("teacher" in name for name in student.state()["network"])
+
+
+def test_a_teacher_must_understand_the_student(tiny: Settings, tmp_path: Path) -> None:
+    train.Trainer(tiny).save(tmp_path / "one.pt")
+    train.Trainer(with_train(tiny, seed=2)).save(tmp_path / "other.pt")
+    taught = with_train(tiny, encoder="frozen", start=str(tmp_path / "one.pt"), teacher=str(tmp_path / "one.pt"))
+    train.Trainer(taught)
+    with pytest.raises(ValueError, match=r"other\.pt: expected a teacher with the encoder that `start` has"):
+        train.Trainer(with_train(taught, teacher=str(tmp_path / "other.pt")))
+    with pytest.raises(ValueError, match=r"one\.pt: expected a teacher with a decoder b"):
+        train.Trainer(with_train(taught, domains={"a": 0.5, "b": 0.5}))
+    with pytest.raises(FileNotFoundError, match=r"none\.pt: no pack or checkpoint there"):
+        train.Trainer(with_train(taught, teacher=str(tmp_path / "none.pt")))
+    predictive = replace(MODEL, decoder=replace(MODEL.decoder, prediction_order=24))
+    with pytest.raises(ValueError, match="expected a teacher with prediction_order 24"):
+        train.Trainer(replace(taught, model=predictive))
 
 
 def same_bits(one: Any, other: Any) -> bool:
@@ -196,8 +255,8 @@ def test_a_faded_history_changes_what_the_decoder_is_taught_with_only(tiny: Sett
     target = torch.rand(1, 1600) - 0.5
     latents = network.encode(target)
     as_it_is = network.reconstruction("a", latents, target)
-    assert torch.equal(network.reconstruction("a", latents, target, history=target), as_it_is)
-    muted = network.reconstruction("a", latents, target, history=torch.zeros_like(target))
+    assert torch.equal(network.reconstruction("a", latents, target, History(target)), as_it_is)
+    muted = network.reconstruction("a", latents, target, History(torch.zeros_like(target)))
     assert muted.shape == as_it_is.shape and not torch.equal(muted, as_it_is)
 
 

@@ -68,8 +68,8 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
         theirs = trained.encode(torch.from_numpy(other.source), context)
         unheard = fresh.encode(torch.from_numpy(own.source), context)
 
-        def loss(latents: torch.Tensor, target: torch.Tensor = target) -> float:
-            return float(trained.reconstruction(decoder, latents, target, 0.0, train.warmup_samples).mean())
+        def loss(latents: torch.Tensor, of: torch.Tensor = target, by: TranslationNetwork = trained) -> float:
+            return float(by.reconstruction(decoder, latents, of, warmup_samples=train.warmup_samples).mean())
 
         codes = trained.codes(target)[:, train.warmup_samples :]
         row = {
@@ -77,7 +77,7 @@ def held_out_losses(model: Model, settings: Settings, decoder: str, split: str, 
             "other_timbre": loss(theirs, torch.from_numpy(other.target)),
             "no_latent": loss(torch.zeros_like(latents)),
             "other_latent": loss(latents.roll(1, dims=0)),
-            "untrained": float(fresh.reconstruction(decoder, unheard, target, 0.0, train.warmup_samples).mean()),
+            "untrained": loss(unheard, by=fresh),
             "histogram": float(-torch.from_numpy(np.log(frequencies))[codes].mean()),
         }
         for name, value in row.items():
