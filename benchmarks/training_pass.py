@@ -1,7 +1,8 @@
 """What a decoder's training pass takes on a CPU: `python -m benchmarks.training_pass [--write]`.
 
 Losses of half a second and their gradients, by the engine's pass and by PyTorch, on one thread, by turns; the least
-time of each counts. With --write the table in docs/performance.md is replaced.
+time of each counts. Both in float32 and, where the processor has AMX, in bfloat16. With --write the table in
+docs/performance.md is replaced.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from benchmarks import marked
 from models import mu_law
 from models.decoder import Decoder
+from rtserver._engine import DecoderPass
 from rtserver.model_config import DecoderConfig
 from training import cpu_decoder
 
@@ -48,10 +50,22 @@ def measure(shape: tuple[int, int, int, int], batch: int, rounds: int) -> dict[s
     past, latents = mu_law.network_input(codes), torch.randn(batch, LATENT, SAMPLES // HOP)
     if not cpu_decoder.usable(decoder, past):
         sys.exit("this processor has no kernels of the training pass: it needs AVX2")
+
+    def engine(bfloat16: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return cpu_decoder.losses(decoder, past, latents, codes)
+
+    def pytorch(bfloat16: bool) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = decoder(past.unsqueeze(1), latents)
+        return F.cross_entropy(logits.float(), codes, reduction="none")
+
     ways: dict[str, Callable[[], Tensor]] = {
-        "engine": lambda: cpu_decoder.losses(decoder, past, latents, codes),
-        "torch": lambda: F.cross_entropy(decoder(past.unsqueeze(1), latents), codes, reduction="none"),
+        "engine": lambda: engine(False),
+        "torch": lambda: pytorch(False),
     }
+    if DecoderPass.has_bfloat16():
+        ways |= {"engine, bfloat16": lambda: engine(True), "torch, bfloat16": lambda: pytorch(True)}
     least = dict.fromkeys(ways, float("inf"))
     for _ in range(rounds):
         for name, way in ways.items():
@@ -62,14 +76,16 @@ def measure(shape: tuple[int, int, int, int], batch: int, rounds: int) -> dict[s
 def markdown(found: dict[str, dict[str, float]], batch: int) -> str:
     """The table as it stands in the document."""
     lines = [
-        "| decoder | engine's pass | PyTorch | times as fast | seconds of audio a second |",
-        "|---|---|---|---|---|",
+        "| decoder | products | engine's pass | PyTorch | times as fast | seconds of audio a second |",
+        "|---|---|---|---|---|---|",
     ]
     audio = batch * SAMPLES / 16000
     for name, row in found.items():
-        engine, pytorch = row["engine"], row["torch"]
-        rate = audio / engine * 1000.0
-        lines.append(f"| {name} | {engine:.0f} ms | {pytorch:.0f} ms | {pytorch / engine:.1f} | {rate:.1f} |")
+        for kind, suffix in (("float32", ""), ("bfloat16", ", bfloat16")):
+            if f"engine{suffix}" in row:
+                engine, pytorch = row[f"engine{suffix}"], row[f"torch{suffix}"]
+                times = f"{engine:.0f} ms | {pytorch:.0f} ms | {pytorch / engine:.1f} | {audio / engine * 1000.0:.1f}"
+                lines.append(f"| {name} | {kind} | {times} |")
     return "\n".join(lines)
 
 

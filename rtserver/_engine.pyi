@@ -631,8 +631,9 @@ class DecoderPass:
 
     weights: the arrays of models.Decoder without the biases of gated convolutions and of the output, which are part of
     the conditioning, in the order input, input_bias, input_skip, input_skip_bias, of each layer dilated, residual,
-    residual_bias, skip and skip_bias, output, logits, logits_bias. isa: as in Decoder. Raises ValueError if an array or
-    a size doesn't fit, or where there are no kernels: they are for AVX2 and AVX-512.
+    residual_bias, skip and skip_bias, output, logits, logits_bias. isa: as in Decoder. bfloat16: matrix products are of
+    bfloat16, their sums of float32; that needs AMX. Raises ValueError if an array or a size doesn't fit, or where there
+    are no kernels: they are for AVX2 and AVX-512.
     """
 
     def __init__(
@@ -645,7 +646,12 @@ class DecoderPass:
         batch: int,
         samples: int,
         isa: str = "auto",
+        bfloat16: bool = False,
     ) -> None: ...
+    @staticmethod
+    def has_bfloat16(isa: str = "auto") -> bool:
+        """Whether this processor has what `bfloat16` needs."""
+
     @staticmethod
     def width(isa: str = "auto") -> int:
         """Channels must be multiples of this; 0 where this processor has no kernels."""

@@ -2,7 +2,7 @@
 
 On a CPU PyTorch spends much of a training step on moving intermediate results to memory and back; the pass
 (csrc/training) keeps a stretch of time in the cache through all layers. The numbers are those of models.Decoder within
-float32's rounding. Shapes: B segments, T samples, L latent channels, H hops, N layers, R residual and S skip channels.
+float32's rounding; under autocast to bfloat16, and where the processor has AMX, matrix products are of bfloat16. Shapes: B segments, T samples, L latent channels, H hops, N layers, R residual and S skip channels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _free: dict[tuple[Any, ...], DecoderPass] = {}  # by shape, the one used last at
 def usable(decoder: nn.Module, past: Tensor) -> bool:
     """Whether `losses` and `draw` can stand in for this decoder: one with weights in float32, on a CPU that can.
 
-    They compute in float32 under autocast too: PyTorch with bfloat16 is slower, even where the processor has it.
+    Without AMX they compute in float32 under autocast too: PyTorch with bfloat16 is slower.
     """
     width = DecoderPass.width()
     if not width or not isinstance(decoder, Decoder) or past.device.type != "cpu":
@@ -134,14 +134,16 @@ class _Losses(torch.autograd.Function):
 
 
 def _key(decoder: Decoder, past: Tensor) -> tuple[Any, ...]:
-    config = decoder.config
-    return (config.residual_channels, config.skip_channels, tuple(config.dilations), decoder.hop_samples, *past.shape)
+    config, autocast = decoder.config, torch.is_autocast_enabled("cpu")
+    bfloat16 = autocast and torch.get_autocast_dtype("cpu") == torch.bfloat16 and DecoderPass.has_bfloat16()
+    shape = (config.residual_channels, config.skip_channels, tuple(config.dilations), decoder.hop_samples)
+    return (bfloat16, *shape, *past.shape)
 
 
 def _take(key: tuple[Any, ...]) -> DecoderPass:
     if key in _free:
         return _free.pop(key)
-    r, s, dilations, hop, batch, samples = key
+    bfloat16, r, s, dilations, hop, batch, samples = key
     return DecoderPass(
         residual_channels=r,
         skip_channels=s,
@@ -149,6 +151,7 @@ def _take(key: tuple[Any, ...]) -> DecoderPass:
         hop_samples=hop,
         batch=batch,
         samples=samples,
+        bfloat16=bfloat16,
     )
 
 

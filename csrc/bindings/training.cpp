@@ -80,10 +80,11 @@ FloatArray zeros(std::vector<py::ssize_t> shape) {
 }
 
 struct Pass {
-  Pass(PassShape shape, const std::string& isa) : pass(std::move(shape), kernels(isa)) {}
+  Pass(PassShape shape, const std::string& isa, bool bf16) : pass(std::move(shape), kernels(isa, bf16)) {}
 
-  static const rttraining::Kernels& kernels(const std::string& isa) {
-    const rttraining::Kernels* found = rttraining::kernels_of(isa);
+  static const rttraining::Kernels& kernels(const std::string& isa, bool bf16) {
+    const rttraining::Kernels* found = rttraining::kernels_of(isa, bf16);
+    if (!found && bf16) throw std::invalid_argument("decoder pass: bfloat16 needs AMX, which there isn't");
     if (!found) throw std::invalid_argument("decoder pass: expected AVX2 or AVX-512, found neither");
     return *found;
   }
@@ -118,15 +119,16 @@ void bind_training(py::module_& m) {
       "B segments of T samples, H hops, N layers. weights: the arrays of models.Decoder without the biases "
       "of gated convolutions and of the output, which are part of the conditioning, in the order input, "
       "input_bias, input_skip, input_skip_bias, of each layer dilated, residual, residual_bias, skip and "
-      "skip_bias, output, logits, logits_bias. ValueError if an array or a size doesn't fit, or without "
-      "AVX2 and AVX-512.")
+      "skip_bias, output, logits, logits_bias. bfloat16: matrix products are of bfloat16, their sums of float32; "
+      "that needs AMX. ValueError if an array or a size doesn't fit, or without AVX2 and AVX-512.")
       .def(py::init([](int residual_channels, int skip_channels, std::vector<int> dilations, int hop_samples, int batch,
-                       int samples, const std::string& isa) {
+                       int samples, const std::string& isa, bool bf16) {
              PassShape shape{residual_channels, skip_channels, hop_samples, batch, samples, std::move(dilations)};
-             return std::make_unique<Pass>(std::move(shape), isa);
+             return std::make_unique<Pass>(std::move(shape), isa, bf16);
            }),
            py::kw_only(), py::arg("residual_channels"), py::arg("skip_channels"), py::arg("dilations"),
-           py::arg("hop_samples"), py::arg("batch"), py::arg("samples"), py::arg("isa") = "auto")
+           py::arg("hop_samples"), py::arg("batch"), py::arg("samples"), py::arg("isa") = "auto",
+           py::arg("bfloat16") = false)
       .def_static(
           "width",
           [](const std::string& isa) {
@@ -134,6 +136,9 @@ void bind_training(py::module_& m) {
             return kernels ? kernels->width : 0;
           },
           py::arg("isa") = "auto", "Channels must be multiples of this; 0 where this processor has no kernels.")
+      .def_static(
+          "has_bfloat16", [](const std::string& isa) { return rttraining::kernels_of(isa, true) != nullptr; },
+          py::arg("isa") = "auto", "Whether this processor has what `bfloat16` needs.")
       .def(
           "forward",
           [](Pass& self, const py::list& arrays, const py::handle& conditioning, const py::handle& output,

@@ -8,6 +8,10 @@
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -127,6 +131,23 @@ Isa choose_isa(const std::string& name) {
   }
   throw std::invalid_argument(source + ": expected one that this processor has (" + expected + "), found \"" + wanted +
                               "\"");
+}
+
+bool amx_bf16() {
+#if defined(__x86_64__) && defined(__linux__)
+  static const bool allowed = [] {
+    constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24,
+                       kConvert = 1u << 5;            // of leaf 7, edx; of its subleaf 1, eax
+    constexpr long kAskFor = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kBf16) || !(d & kTiles)) return false;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & kConvert)) return false;
+    return syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
+  }();
+  return allowed;
+#else
+  return false;
+#endif
 }
 
 Isa float_isa(Isa isa) noexcept {

@@ -17,6 +17,10 @@ std::vector<Isa> available_isas();
 // is unknown or that this processor lacks.
 Isa choose_isa(const std::string& name);
 
+// Whether matrix products of bfloat16 can be left to AMX: the processor has it, and the operating system lets this
+// process use its registers, which it asks for.
+bool amx_bf16();
+
 // The set whose kernels a processor with `isa` runs: integer and float kernels exist for some sets only.
 Isa float_isa(Isa isa) noexcept;
 Isa integer_isa(Isa isa) noexcept;

@@ -38,9 +38,10 @@ std::vector<float> every_second(const float* from, std::size_t count) {
 
 }  // namespace
 
-const Kernels* kernels_of(const std::string& isa) {
+const Kernels* kernels_of(const std::string& isa, bool bf16) {
   const rtengine::Isa chosen = rtengine::float_isa(rtengine::choose_isa(isa));
 #if defined(__x86_64__) || defined(_M_X64)
+  if (bf16) return chosen == rtengine::Isa::kAvx512 && rtengine::amx_bf16() ? &kAmxKernels : nullptr;
   if (chosen == rtengine::Isa::kAvx512) return &kAvx512Kernels;
   if (chosen == rtengine::Isa::kAvx2) return &kAvx2Kernels;
 #endif
@@ -73,26 +74,26 @@ DecoderPass::DecoderPass(PassShape shape, const Kernels& kernels) : shape_(std::
   layers_.resize(static_cast<std::size_t>(n));
   preactivations_.resize(product({kStretch, 2, r}));
   z_.resize(product({kStretch, r}));
-  dpreactivations_.resize(product({n, longest_ + t, 2, r}));
+  recent_.resize(product({n, longest_ + kStretch, r}));
+  dpreactivations_.resize(product({n, kStretch + longest_, 2, r}));
 }
 
-float* DecoderPass::x(int layer, int segment, int sample) {
-  const std::size_t rows = static_cast<std::size_t>(longest_ + shape_.samples);
-  const std::size_t row = product({layer, shape_.batch}) + static_cast<std::size_t>(segment);
-  return x_.data() + (row * rows + static_cast<std::size_t>(longest_ + sample)) * static_cast<std::size_t>(shape_.r);
+float* DecoderPass::x(int layer, const Stretch& at) {
+  if (!at.kept) return recent_.data() + (product({layer, longest_ + kStretch}) + longest_) * product({shape_.r});
+  const std::size_t row = product({layer, shape_.batch}) + static_cast<std::size_t>(at.segment);
+  return x_.data() +
+         (row * product({longest_ + shape_.samples}) + product({longest_ + at.first})) * product({shape_.r});
 }
 
-float* DecoderPass::kept(std::vector<float>& of, int layer, int segment, int sample) {
-  const std::size_t row = product({layer, shape_.batch}) + static_cast<std::size_t>(segment);
-  return of.data() + (row * static_cast<std::size_t>(shape_.samples) + static_cast<std::size_t>(sample)) *
-                         static_cast<std::size_t>(shape_.r);
+float* DecoderPass::of_layer(std::vector<float>& rows, int layer, const Stretch& at) {
+  if (!at.kept) return rows.data();
+  const std::size_t row = product({layer, shape_.batch}) + static_cast<std::size_t>(at.segment);
+  return rows.data() + (row * product({shape_.samples}) + product({at.first})) * product({shape_.r});
 }
 
-template <class Each>
-void DecoderPass::each_stretch(const Each& each) const {
-  for (int segment = 0; segment < shape_.batch; ++segment)
-    for (int first = 0; first < shape_.samples; first += kStretch)
-      each(Stretch{segment, first, std::min(kStretch, shape_.samples - first)});
+float* DecoderPass::of_samples(std::vector<float>& rows, int columns, const Stretch& at) {
+  return rows.data() +
+         (at.kept ? (product({at.segment, shape_.samples}) + product({at.first})) * product({columns}) : 0);
 }
 
 void DecoderPass::pack(const PassWeights<const float>& w) {
@@ -128,87 +129,96 @@ void DecoderPass::take_inputs(const float* past, const float* ahead) {
     }
 }
 
-// Everything up to the logits, which are left where `logits_of` says.
+// The last stretch's inputs become what comes before, where they aren't kept for good.
+void DecoderPass::make_room(const Stretch& at) {
+  if (at.kept) return;
+  const std::size_t before = product({longest_, shape_.r});
+  for (int i = 0; i < shape_.layers(); ++i) {
+    float* const rows = x(i, at) - before;
+    if (at.first == 0)
+      std::fill_n(rows, before, 0.0f);
+    else
+      std::memmove(rows, rows + product({kStretch, shape_.r}), before * sizeof(float));
+  }
+}
+
+// Everything up to the logits, which are left in `logit_rows_`.
 void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning) {
   const int r = shape_.r, s = shape_.s, n = at.count;
-  const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
+  const float* const inputs = inputs_.data() + 2 * (product({at.segment, shape_.samples}) + product({at.first}));
   const auto hop_row = [&](const float* of, int layer, int sample, int columns) {
     const std::size_t row = product({layer, shape_.batch}) + static_cast<std::size_t>(at.segment);
     return of + (row * static_cast<std::size_t>(shape_.hops()) + static_cast<std::size_t>(sample / shape_.hop)) *
                     static_cast<std::size_t>(columns);
   };
-  float* const first = x(0, at.segment, at.first);
+  make_room(at);
+  float* const first = x(0, at);
   for (int k = 0; k < n; ++k) std::copy_n(input_.data() + 2 * r, r, first + product({k, r}));
-  kernels_.accumulate(first, r, n, r, {inputs_.data() + 2 * place, 2, 1}, 2, input_.data(), r);
-  float* const skip = skip_.data() + place * static_cast<std::size_t>(s);
+  kernels_.accumulate(first, r, n, r, {inputs, 2, 1}, 2, input_.data(), r);
+  float* const skip = of_samples(skip_, s, at);
   for (int k = 0; k < n; ++k) std::copy_n(skip_bias_.data(), s, skip + product({k, s}));
   kernels_.accumulate(skip, s, n, s, {first, r, 1}, r, input_skip_.data(), s);
 
   for (int i = 0; i < shape_.layers(); ++i) {
     const Layer& layer = layers_[static_cast<std::size_t>(i)];
-    const float* const input = x(i, at.segment, at.first);
+    const float* const input = x(i, at);
     float* const a = preactivations_.data();
     for (int k = 0; k < n; ++k)
       std::copy_n(hop_row(conditioning.layers, i, at.first + k, 2 * r), 2 * r, a + product({k, 2, r}));
     const float* const before = input - product({shape_.dilations[static_cast<std::size_t>(i)], r});
     kernels_.accumulate(a, 2 * r, n, 2 * r, {before, r, 1}, r, layer.past.data(), 2 * r);
     kernels_.accumulate(a, 2 * r, n, 2 * r, {input, r, 1}, r, layer.now.data(), 2 * r);
-    kernels_.gate(a, n, r, kept(gates_, i, at.segment, at.first), kept(contents_, i, at.segment, at.first), z_.data());
+    kernels_.gate(a, n, r, of_layer(gates_, i, at), of_layer(contents_, i, at), z_.data());
     kernels_.accumulate(skip, s, n, s, {z_.data(), r, 1}, r, layer.skip.data(), s);
     if (i + 1 == shape_.layers()) break;
-    float* const next = x(i + 1, at.segment, at.first);
-    for (int k = 0; k < n; ++k)
-      for (int j = 0; j < r; ++j)
-        next[product({k, r}) + j] = input[product({k, r}) + j] + layer.residual_bias[static_cast<std::size_t>(j)];
+    float* const next = x(i + 1, at);
+    kernels_.add_to_rows(input, layer.residual_bias.data(), n, r, next);
     kernels_.accumulate(next, r, n, r, {z_.data(), r, 1}, r, layer.residual.data(), r);
   }
 
   kernels_.relu(skip, n * s, skip);
-  float* const hidden = hidden_.data() + place * static_cast<std::size_t>(s);
+  float* const hidden = of_samples(hidden_, s, at);
   for (int k = 0; k < n; ++k)
     std::copy_n(hop_row(conditioning.output, 0, at.first + k, s), s, hidden + product({k, s}));
   kernels_.accumulate(hidden, s, n, s, {skip, s, 1}, s, output_.data(), s);
   kernels_.relu(hidden, n * s, hidden);
-  float* const logits = logits_of(at);
+  float* const logits = of_samples(logit_rows_, kClasses, at);
   for (int k = 0; k < n; ++k) std::copy_n(logits_bias_.data(), kClasses, logits + product({k, kClasses}));
   kernels_.accumulate(logits, kClasses, n, kClasses, {hidden, s, 1}, s, logits_.data(), kClasses);
 }
 
-float* DecoderPass::logits_of(const Stretch& at) {
-  const std::size_t place = product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first);
-  return logit_rows_.data() + place * kClasses;
-}
-
 template <class Finish>
-void DecoderPass::each_logits(const PassInputs& inputs, const Finish& finish) {
+void DecoderPass::each_logits(const PassInputs& inputs, bool kept, const Finish& finish) {
   pack(inputs.weights);
   take_inputs(inputs.past, inputs.ahead);
-  each_stretch([&](const Stretch& at) {
-    run(at, inputs.conditioning);
-    finish(logits_of(at), product({at.segment, shape_.samples}) + static_cast<std::size_t>(at.first), at.count);
-  });
+  for (int segment = 0; segment < shape_.batch; ++segment)
+    for (int first = 0; first < shape_.samples; first += kStretch) {
+      const Stretch at{segment, first, std::min(kStretch, shape_.samples - first), kept};
+      run(at, inputs.conditioning);
+      finish(of_samples(logit_rows_, kClasses, at), product({segment, shape_.samples}) + product({first}), at.count);
+    }
 }
 
 void DecoderPass::forward(const PassInputs& inputs, const std::uint8_t* codes, float* losses) {
-  each_logits(inputs, [&](float* logits, std::size_t place, int count) {
+  each_logits(inputs, true, [&](float* logits, std::size_t place, int count) {
     kernels_.cross_entropy(logits, codes + place, count, losses + place);
   });
 }
 
 void DecoderPass::forward(const PassInputs& inputs, const float* wanted, float* losses) {
-  each_logits(inputs, [&](float* logits, std::size_t place, int count) {
+  each_logits(inputs, true, [&](float* logits, std::size_t place, int count) {
     kernels_.cross_entropy_soft(logits, wanted + place * kClasses, count, losses + place);
   });
 }
 
 void DecoderPass::draw(const PassInputs& inputs, const float* uniform, std::uint8_t* codes) {
-  each_logits(inputs, [&](const float* logits, std::size_t place, int count) {
+  each_logits(inputs, false, [&](const float* logits, std::size_t place, int count) {
     kernels_.draw(logits, uniform + place, count, codes + place);
   });
 }
 
 void DecoderPass::logits(const PassInputs& inputs, float* logits) {
-  each_logits(inputs, [&](const float* found, std::size_t place, int count) {
+  each_logits(inputs, false, [&](const float* found, std::size_t place, int count) {
     std::copy_n(found, product({count, kClasses}), logits + place * kClasses);
   });
 }
@@ -216,7 +226,6 @@ void DecoderPass::logits(const PassInputs& inputs, float* logits) {
 void DecoderPass::backward(const PassWeights<const float>& weights, const float* dlosses,
                            const PassWeights<float>& gradients, Conditioning<float> dconditioning) {
   const int r = shape_.r, s = shape_.s, n = shape_.layers(), t = shape_.samples;
-  const std::size_t layer_rows = static_cast<std::size_t>(t + longest_);
   std::vector<float> dz(product({kStretch, r})), dx(product({kStretch, r}));
   std::vector<float> dhidden(product({kStretch, s})), dskip(product({kStretch, s})), dskip_bias(product({s}));
   std::vector<float> dpast(product({n, 2, r, r})), dnow(product({n, 2, r, r})), dinput(product({2, r}));
@@ -233,13 +242,12 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
   for (int segment = 0; segment < shape_.batch; ++segment) {
     // Backwards in time: what a layer's past tap gives to a sample comes from a later one.
     for (int first = (t - 1) / kStretch * kStretch; first >= 0; first -= kStretch) {
-      const Stretch at{segment, first, std::min(kStretch, t - first)};
+      const Stretch at{segment, first, std::min(kStretch, t - first), true};
       const int count = at.count;
       const std::size_t place = product({segment, t}) + static_cast<std::size_t>(first);
-      const float* const hidden = hidden_.data() + place * static_cast<std::size_t>(s);
-      const float* const skip = skip_.data() + place * static_cast<std::size_t>(s);
+      const float *const hidden = of_samples(hidden_, s, at), *const skip = of_samples(skip_, s, at);
 
-      float* const dlogits = logits_of(at);
+      float* const dlogits = of_samples(logit_rows_, kClasses, at);
       kernels_.scale_rows(dlogits, dlosses + place, count, kClasses);
       kernels_.accumulate(gradients.logits, s, kClasses, s, {dlogits, 1, kClasses}, count, hidden, s);
       kernels_.add_rows(dlogits, count, kClasses, gradients.logits_bias);
@@ -262,10 +270,14 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
         std::fill(dz.begin(), dz.end(), 0.0f);
         kernels_.accumulate(dz.data(), r, count, r, {dskip.data(), s, 1}, s, w.skip, r);
         if (goes_on) kernels_.accumulate(dz.data(), r, count, r, {dx.data(), r, 1}, r, w.residual, r);
-        float* const layer_da = dpreactivations_.data() + product({i, 2, r}) * layer_rows;
-        float* const own_da = layer_da + product({first, 2, r});
-        kernels_.gate_gradient(dz.data(), kept(gates_, i, segment, first), kept(contents_, i, segment, first), count, r,
-                               own_da, z_.data());
+        float* const own_da = dpreactivations_.data() + product({i, kStretch + longest_, 2, r});
+        const std::size_t later = product({longest_, 2, r});
+        if (first + kStretch >= t)
+          std::fill_n(own_da, product({kStretch, 2, r}) + later, 0.0f);
+        else
+          std::memmove(own_da + product({kStretch, 2, r}), own_da, later * sizeof(float));
+        kernels_.gate_gradient(dz.data(), of_layer(gates_, i, at), of_layer(contents_, i, at), count, r, own_da,
+                               z_.data());
         kernels_.accumulate(to.skip, r, s, r, {dskip.data(), 1, s}, count, z_.data(), r);
         if (goes_on) {
           kernels_.accumulate(to.residual, r, r, r, {dx.data(), 1, r}, count, z_.data(), r);
@@ -275,7 +287,7 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
                    dconditioning.layers + (product({i, shape_.batch}) + static_cast<std::size_t>(segment)) *
                                               product({shape_.hops(), 2, r}));
         const int dilation = shape_.dilations[static_cast<std::size_t>(i)];
-        const float* const input = x(i, segment, first);
+        const float* const input = x(i, at);
         const std::size_t matrix = product({i, 2, r, r});
         kernels_.accumulate(dnow.data() + matrix, r, 2 * r, r, {own_da, 1, 2 * r}, count, input, r);
         kernels_.accumulate(dpast.data() + matrix, r, 2 * r, r, {own_da, 1, 2 * r}, count,
@@ -284,7 +296,7 @@ void DecoderPass::backward(const PassWeights<const float>& weights, const float*
         kernels_.accumulate(dx.data(), r, count, r, {own_da + product({dilation, 2, r}), 2 * r, 1}, 2 * r,
                             packed.past_back.data(), r);
       }
-      kernels_.accumulate(gradients.input_skip, r, s, r, {dskip.data(), 1, s}, count, x(0, segment, first), r);
+      kernels_.accumulate(gradients.input_skip, r, s, r, {dskip.data(), 1, s}, count, x(0, at), r);
       kernels_.accumulate(dx.data(), r, count, r, {dskip.data(), s, 1}, s, weights.input_skip, r);
       const float* inputs = inputs_.data() + 2 * (product({segment, t}) + static_cast<std::size_t>(first));
       kernels_.accumulate(dinput.data(), r, 2, r, {inputs, 1, 2}, count, dx.data(), r);

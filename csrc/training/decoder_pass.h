@@ -74,26 +74,28 @@ class DecoderPass {
  private:
   struct Stretch {
     int segment, first, count;  // samples
+    bool kept;                  // for `backward`; else only what the next stretch needs of it
   };
 
   void pack(const PassWeights<const float>& weights);
   void take_inputs(const float* past, const float* ahead);
+  void make_room(const Stretch& at);
   void run(const Stretch& at, Conditioning<const float> conditioning);
-  float* logits_of(const Stretch& at);
-  template <class Each>
-  void each_stretch(const Each& each) const;
-  // Runs every stretch, then finish(logits [count, 256], place of the first sample, count).
+  // Runs every stretch, each followed by finish(logits [count, 256], place of the first sample, count).
   template <class Finish>
-  void each_logits(const PassInputs& inputs, const Finish& finish);
+  void each_logits(const PassInputs& inputs, bool kept, const Finish& finish);
 
-  float* x(int layer, int segment, int sample);
-  float* kept(std::vector<float>& of, int layer, int segment, int sample);
+  // Where a stretch's first row lies: of a layer's input; of an activation [N, B, T, R]; of one [B, T, columns].
+  float* x(int layer, const Stretch& at);
+  float* of_layer(std::vector<float>& rows, int layer, const Stretch& at);
+  float* of_samples(std::vector<float>& rows, int columns, const Stretch& at);
 
   PassShape shape_;
   const Kernels& kernels_;
   int longest_;                          // dilation: so many rows of zeros come before each segment
   std::vector<float> inputs_;            // [B, T, 2]: of the sample before the last or what is predicted; of the last
   std::vector<float> x_;                 // [N, B, longest + T, R]: input of each layer
+  std::vector<float> recent_;            // [N, longest + stretch, R]: the same of stretches that aren't kept
   std::vector<float> gates_, contents_;  // [N, B, T, R]
   std::vector<float> skip_, hidden_;     // [B, T, S], after their rectifiers
   std::vector<float> logit_rows_;        // [B, T, 256]; after `forward` the gradients of the losses
@@ -104,7 +106,7 @@ class DecoderPass {
   };
   std::vector<Layer> layers_;
   std::vector<float> preactivations_, z_;  // of a stretch
-  std::vector<float> dpreactivations_;     // [N, T + longest, 2R], for `backward`; zeros follow, as they come before x_
+  std::vector<float> dpreactivations_;     // [N, stretch + longest, 2R]: of a stretch and what follows it
 };
 
 }  // namespace rttraining

@@ -29,6 +29,8 @@ struct Kernels {
   void (*relu)(const float* from, int count, float* to);
   // `from` where `through` is above 0, and 0 elsewhere.
   void (*relu_gradient)(const float* from, const float* through, int count, float* to);
+  // to [rows, columns]: `from` and in each row a bias [columns].
+  void (*add_to_rows)(const float* from, const float* bias, int rows, int columns, float* to);
   // sum [columns] += the sum of rows [rows, columns].
   void (*add_rows)(const float* rows_of, int rows, int columns, float* sum);
   // Cross-entropy of codes [rows] under logits [rows, 256]: losses [rows] in nats; the logits become its gradients.
@@ -41,10 +43,11 @@ struct Kernels {
   void (*scale_rows)(float* values, const float* weights, int rows, int columns);
 };
 
-extern const Kernels kAvx2Kernels, kAvx512Kernels;
+extern const Kernels kAvx2Kernels, kAvx512Kernels, kAmxKernels;
 
-// Those that an instruction set (see cpu/isa.h) runs, or null: there are none for it. Throws std::invalid_argument on a
-// name that is unknown or that this processor lacks.
-const Kernels* kernels_of(const std::string& isa);
+// Those that an instruction set (see cpu/isa.h) runs, or null: there are none for it. bf16: those whose matrix products
+// are of bfloat16; they need AMX, beside AVX-512. Throws std::invalid_argument on a name that is unknown or that this
+// processor lacks.
+const Kernels* kernels_of(const std::string& isa, bool bf16 = false);
 
 }  // namespace rttraining

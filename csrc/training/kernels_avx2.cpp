@@ -5,6 +5,6 @@
 #include "training/kernels_vector.h"
 
 namespace rttraining {
-extern const Kernels kAvx2Kernels = kKernels;
+extern const Kernels kAvx2Kernels = kernels_with(accumulate);
 }
 #endif

@@ -72,20 +72,23 @@ void accumulate(float* c, std::ptrdiff_t c_step, int rows, int columns, Factor a
   if (at < columns) strip_of(Index<1>{}, at);
 }
 
-// 2^x for any x: beyond what a float holds it saturates.
-RTENGINE_INLINE Float bounded_exp2(Float x) {
-  return exp2(Simd::max(Simd::min(x, Simd::broadcast(126.0f)), Simd::broadcast(-126.0f)));
+// 2^x for any x: it saturates at 2 to the power of `most`, and of -most.
+RTENGINE_INLINE Float bounded_exp2(Float x, float most = 126.0f) {
+  return exp2(Simd::max(Simd::min(x, Simd::broadcast(most)), Simd::broadcast(-most)));
 }
 
 void gate(const float* preactivation, int rows, int r, float* gates, float* contents, float* z) {
-  const Float one = Simd::broadcast(1.0f), two = Simd::broadcast(2.0f);
+  constexpr float kMost = 60.0f;  // a product of two such powers is a float still
+  const Float one = Simd::broadcast(1.0f);
   for (int n = 0; n < rows; ++n)
     for (int i = 0; i < r; i += kWidth) {
       const float* at = preactivation + static_cast<std::ptrdiff_t>(n) * 2 * r + i;
-      const Float u = bounded_exp2(Simd::multiply(Simd::load(at), Simd::broadcast(-kLog2E)));
-      const Float v = bounded_exp2(Simd::multiply(Simd::load(at + r), Simd::broadcast(-2.0f * kLog2E)));
-      const Float sigmoid = Simd::divide(one, Simd::add(one, u));
-      const Float tangent = Simd::subtract(Simd::divide(two, Simd::add(one, v)), one);
+      const Float u = bounded_exp2(Simd::multiply(Simd::load(at), Simd::broadcast(-kLog2E)), kMost);
+      const Float v = bounded_exp2(Simd::multiply(Simd::load(at + r), Simd::broadcast(-2.0f * kLog2E)), kMost);
+      const Float above_u = Simd::add(one, u), above_v = Simd::add(one, v);
+      const Float inverse = Simd::divide(one, Simd::multiply(above_u, above_v));  // one division for both
+      const Float sigmoid = Simd::multiply(inverse, above_v);
+      const Float tangent = Simd::multiply(Simd::multiply(inverse, above_u), Simd::subtract(one, v));
       const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(n) * r + i;
       Simd::store(gates + place, sigmoid);
       Simd::store(contents + place, tangent);
@@ -114,6 +117,12 @@ void relu(const float* from, int count, float* to) {
 
 void relu_gradient(const float* from, const float* through, int count, float* to) {
   for (int i = 0; i < count; ++i) to[i] = through[i] > 0.0f ? from[i] : 0.0f;
+}
+
+void add_to_rows(const float* from, const float* bias, int rows, int columns, float* to) {
+  for (int n = 0; n < rows; ++n, from += columns, to += columns)
+    for (int i = 0; i < columns; i += kWidth)
+      Simd::store(to + i, Simd::add(Simd::load(from + i), Simd::load(bias + i)));
 }
 
 void add_rows(const float* rows_of, int rows, int columns, float* sum) {
@@ -177,8 +186,10 @@ void scale_rows(float* values, const float* weights, int rows, int columns) {
   }
 }
 
-constexpr Kernels kKernels{kWidth,        accumulate,         gate, gate_gradient, relu, relu_gradient, add_rows,
-                           cross_entropy, cross_entropy_soft, draw, scale_rows};
+constexpr Kernels kernels_with(decltype(Kernels::accumulate) products) {
+  return {kWidth,      products, gate,          gate_gradient,      relu, relu_gradient,
+          add_to_rows, add_rows, cross_entropy, cross_entropy_soft, draw, scale_rows};
+}
 
 }  // namespace
 }  // namespace rttraining

@@ -178,7 +178,10 @@ def test_extreme_logits_give_finite_losses() -> None:
     assert all(torch.isfinite(p.grad).all() for p in decoder.parameters() if p.grad is not None)
 
 
-def test_under_autocast_it_stays_float32() -> None:
+def test_under_autocast_it_stays_float32_without_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTSERVER_ISA", "avx2")
+    monkeypatch.setattr(cpu_decoder, "_free", {})
+    assert not DecoderPass.has_bfloat16()
     decoder, past, latents, codes = example(SHAPES[1])
     expected = cpu_decoder.losses(decoder, past, latents, codes)
     with torch.autocast("cpu", torch.bfloat16):
@@ -189,6 +192,45 @@ def test_under_autocast_it_stays_float32() -> None:
     torch.testing.assert_close(found, expected, rtol=0.0, atol=0.05)  # the latents were rounded
     found.sum().backward()
     assert latents.grad is not None
+
+
+@pytest.mark.skipif(not DecoderPass.has_bfloat16(), reason="this processor has no AMX")
+@pytest.mark.parametrize("soft", [False, True], ids=["codes", "distributions"])
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 48, 48, 1, 321), (1, 2, 256, 256, 1, 70)])
+def test_products_of_bfloat16_are_nearly_those_of_float32(shape: tuple[int, ...], soft: bool) -> None:
+    """Rows, columns and depths that do and don't fill tiles; errors are of the 2^-9 that rounding may be off."""
+    decoder, past, latents, codes = example(shape)
+    wanted = distributions(codes) if soft else codes
+    weight, uniform = torch.rand(codes.shape), torch.rand(codes.shape)
+    expected = cpu_decoder.losses(decoder, past, latents, wanted)
+    (expected * weight).sum().backward()
+    gradients = {name: p.grad for name, p in decoder.named_parameters()} | {"latents": latents.grad}
+    decoder.zero_grad()
+    latents.grad = None
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cpu_decoder.losses(decoder, past, latents, wanted)
+        logits = cpu_decoder.logits(decoder, past, latents)
+        drawn = cpu_decoder.draw(decoder, past, latents, uniform)
+    (found * weight).sum().backward()
+    assert found.dtype == torch.float32
+    assert shape[5] < 16 or not torch.equal(found, expected), "nothing was rounded"
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.02)
+    torch.testing.assert_close(logits, cpu_decoder.logits(decoder, past, latents), rtol=0.0, atol=0.05)
+    assert float((drawn == cpu_decoder.draw(decoder, past, latents, uniform)).float().mean()) > 0.9
+    for name, p in [*decoder.named_parameters(), ("latents", latents)]:
+        theirs = gradients[name]
+        if theirs is None or float(theirs.norm()) < 1e-6:
+            continue
+        assert p.grad is not None
+        assert float((p.grad - theirs).norm()) < 0.1 * float(theirs.norm()), name
+
+
+def test_bfloat16_without_amx_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTSERVER_ISA", "avx2")
+    with pytest.raises(ValueError, match="bfloat16 needs AMX"):
+        DecoderPass(
+            residual_channels=16, skip_channels=16, dilations=[1], hop_samples=HOP, batch=1, samples=10, bfloat16=True
+        )
 
 
 def test_other_decoders_are_left_to_pytorch() -> None:

@@ -10,6 +10,7 @@ Shapes: N samples at 16 kHz.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -83,14 +84,20 @@ def high_share(audio: np.ndarray) -> float:
 
 
 def score(
-    model: Model, decoder: str, inputs: dict[str, np.ndarray], judge: domains.DomainClassifier, temperature: float
+    model: Model,
+    decoder: str,
+    inputs: dict[str, tuple[np.ndarray, pitch.PitchTrack]],
+    judge: domains.DomainClassifier,
+    temperature: float,
 ) -> tuple[dict[str, Clip], Counter[str]]:
     """Every clip of one decoder at one temperature, and how often the judge said what of its halves; seed 0."""
     rows, said = {}, Counter[str]()
-    for name, audio in progress_track(inputs.items(), description=f"{decoder} at {temperature:g}", console=LOG):
+    for name, (audio, wanted) in progress_track(
+        inputs.items(), description=f"{decoder} at {temperature:g}", console=LOG
+    ):
         played = pipeline.translate(model, level(audio), RATE_HZ, decoder, 0, temperature)
         track = pitch.track(played, RATE_HZ)
-        agreement = pitch.agreement(pitch.track(audio, RATE_HZ), track)
+        agreement = pitch.agreement(wanted, track)
         shares = (agreement.within_50_cents, agreement.within_50_cents_any_octave, agreement.voiced_both)
         rows[name] = Clip(*shares, harmonic_db(played, track), high_share(played))
         said.update(judge.classify(half) for half in np.array_split(played, 2))
@@ -107,32 +114,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="whose corpus and timbres are heard")
     parser.add_argument("--model", required=True, help="pack")
-    parser.add_argument("--decoder", help="the pack's first one otherwise")
+    parser.add_argument("--decoder", nargs="+", help="one or more; the pack's first one otherwise")
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0], help="one or more (1)")
     parser.add_argument("--json", action="store_true", help="every clip, to standard output")
     arguments = parser.parse_args()
     settings = configured(arguments.config)
     with one_line_errors():
         model = model_file.load(arguments.model)
-        decoder = model.decoder_name(arguments.decoder)
-        inputs, judge = clips(settings), domains.open_classifier(folder_of(CONFIG), "harpsichord")
+        decoders = [model.decoder_name(name) for name in arguments.decoder or [None]]
+        inputs = {name: (audio, pitch.track(audio, RATE_HZ)) for name, audio in clips(settings).items()}
+        judge = domains.open_classifier(folder_of(CONFIG), "harpsichord")
     names = ("", "in tune", "octave", "sounds", "product", "harmonic", "high", "Ode", "heard as")
     table = Table(*names, box=None, padding=(0, 1, 0, 0))
-    everything = {}
-    for temperature in arguments.temperature:
+    everything: dict[str, dict[str, object]] = {name: {} for name in decoders}
+    for decoder, temperature in itertools.product(decoders, arguments.temperature):
         rows, said = score(model, decoder, inputs, judge, temperature)
         s, ode = summary(rows), rows[ODE]
         table.add_row(
-            f"{temperature:g}",
+            f"{decoder} at {temperature:g}",
             *(f"{s[name]:.3f}" for name in ("in_tune", "any_octave", "sounding", "product")),
             f"{s['harmonic_db']:.1f} dB",
             f"{s['high']:.1%}",
             f"{ode.in_tune:.2f} {ode.sounding:.2f} {ode.high:.0%}",
             ", ".join(f"{word} {count}" for word, count in said.most_common(3)),
         )
-        everything[f"{temperature:g}"] = {"clips": {k: asdict(row) for k, row in rows.items()}, "heard_as": said}
+        clip_rows = {name: asdict(row) for name, row in rows.items()}
+        everything[decoder][f"{temperature:g}"] = {"clips": clip_rows, "heard_as": said}
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "decoder": decoder, "temperatures": everything}, indent=1))
+        print(json.dumps({"model": str(arguments.model), "decoders": everything}, indent=1))
     else:
         Console().print(table)
 
