@@ -2,7 +2,8 @@
 
 On a CPU PyTorch spends much of a training step on moving intermediate results to memory and back; the pass
 (csrc/training) keeps a stretch of time in the cache through all layers. The numbers are those of models.Decoder within
-float32's rounding; under autocast to bfloat16, and where the processor has AMX, matrix products are of bfloat16. Shapes: B segments, T samples, L latent channels, H hops, N layers, R residual and S skip channels.
+float32's rounding; under autocast to bfloat16, and where the processor has AMX, matrix products are of bfloat16.
+Shapes: B segments, T samples, L latent channels, H hops, N layers, R residual and S skip channels.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ def describe_corpus(corpus: CorpusSettings) -> dict[str, Any]:
 def departures(settings: Settings) -> list[str]:
     """What of Mor et al. 2018 was done otherwise, for the card."""
     train, model = settings.train, settings.model
+    guided = ", ".join(f"{value:g} ({name})" for name, value in train.teacher_guidance.items()) or "nothing"
     known = {
         "encoder also hears the same passage in other timbres (timbre_probability)": train.timbre_probability > 0,
         "note probe on the latent (note_weight)": train.note_weight > 0,
@@ -69,7 +70,7 @@ def departures(settings: Settings) -> list[str]:
         > 0,
         "part of the teacher-forced past drawn by the decoder itself (own_history)": train.own_history > 0,
         "stretches of the past that the decoder plays alone (own_stretches)": train.own_stretches > 0,
-        f"decoders are taught what earlier ones say, guided by {train.teacher_guidance:g} (teacher)": train.teacher,
+        f"decoders are taught what earlier ones say, guided by {guided} (teacher)": train.teacher,
         "background noise under what the encoder hears (source_noise)": train.source_noise > 0,
         "encoder behind a constant-Q filter bank (model.encoder.front_end)": model.encoder.front_end is not None,
         f"decoders predict a pre-emphasised signal (model.emphasis {model.emphasis:g})": model.emphasis > 0,

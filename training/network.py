@@ -5,7 +5,8 @@ Shapes: B batch, T samples, H hops, L latent channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -77,15 +78,15 @@ class Teacher:
     """
 
     network: TranslationNetwork
-    guidance: float = 0.0
+    guidance: Mapping[str, float] = field(default_factory=dict)  # by decoder
 
     @torch.no_grad()
     def chances(self, domain: str, past: Tensor, latents: Tensor) -> Tensor:
         """Of each code, or class, [B, 256, T], given past network inputs [B, T] and latents [B, L, H]."""
         logits = self.network.logits(domain, past, latents).float()
-        if self.guidance:
+        if guidance := self.guidance.get(domain):
             unheard = self.network.logits(domain, past, torch.zeros_like(latents)).float()
-            logits = torch.lerp(unheard, logits, 1.0 + self.guidance)
+            logits = torch.lerp(unheard, logits, 1.0 + guidance)
         return logits.movedim(1, 2).softmax(dim=2).movedim(2, 1)  # in the order in which the engine has them
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -50,7 +50,7 @@ class TrainSettings:
     own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
     own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 32 ms at a time
     teacher: str = ""  # pack or checkpoint whose decoders say what is wanted, in place of the corpus
-    teacher_guidance: float = 0.0  # how far it goes beyond what it says, away from what it says without its latent
+    teacher_guidance: dict[str, float] = field(default_factory=dict)  # decoder -> how far away from what it says deaf
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999
@@ -82,7 +82,6 @@ class TrainSettings:
             "warmup_samples",
             "listen_batch",
             "learning_rate_warmup_steps",
-            "teacher_guidance",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         most = self.history_noise
@@ -99,8 +98,10 @@ class TrainSettings:
             raise ValueError("listen and listen_batch: expected both or neither")
         if self.encoder == "frozen":
             self._require("start", bool(self.start), "a pack or checkpoint, because the encoder is frozen")
-        if self.teacher_guidance:
-            self._require("teacher_guidance", bool(self.teacher), "0 without a teacher")
+        for name, guidance in self.teacher_guidance.items():
+            self._require("teacher_guidance", bool(self.teacher), "none without a teacher")
+            self._require("teacher_guidance", name in self.domains, f"decoders of domains, not {name!r}")
+            self._require(f"teacher_guidance.{name}", guidance >= 0, "0 or more")
         if self.teacher:
             self._require("encoder", self.encoder == "frozen", '"frozen", so that the teacher understands it')
         if self.warmup_samples >= round(self.segment_seconds * 16000):
@@ -168,8 +169,8 @@ def _record(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
         if name not in known:
             raise TypeError(f"{where}{name}: unknown field; there are {', '.join(known)}")
         values[name] = _value(value, hints[name], f"{where}{name}")
-    for name, field in known.items():
-        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+    for name, entry in known.items():
+        if name not in values and entry.default is MISSING and entry.default_factory is MISSING:
             raise ValueError(f"{where}{name}: missing")
     try:
         return kind(**values)

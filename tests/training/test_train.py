@@ -163,8 +163,10 @@ def test_a_guided_teacher_goes_beyond_what_it_says_without_its_latent(channels: 
         heard = network.decoders["a"](past[:, None], latents, ahead)
         unheard = network.decoders["a"](past[:, None], silent, ahead)
         expected = (heard + 0.5 * (heard - unheard)).softmax(dim=1)
-        torch.testing.assert_close(Teacher(network, 0.5).chances("a", past, latents), expected, rtol=1e-3, atol=1e-5)
-        found = network.reconstruction("a", latents, target, warmup_samples=9, teacher=Teacher(network, 0.5))
+        torch.testing.assert_close(
+            Teacher(network, {"a": 0.5}).chances("a", past, latents), expected, rtol=1e-3, atol=1e-5
+        )
+        found = network.reconstruction("a", latents, target, warmup_samples=9, teacher=Teacher(network, {"a": 0.5}))
     cross_entropy = -(expected * heard.log_softmax(dim=1)).sum(dim=1)
     torch.testing.assert_close(found, cross_entropy[:, 9:], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, heard.softmax(dim=1), atol=1e-3)
@@ -179,7 +181,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(tiny: Settings, tmp_path: 
     pack = str(tmp_path / "teacher.pt")
     wide = replace(tiny, model=replace(MODEL, decoder=replace(MODEL.decoder, residual_channels=16, skip_channels=16)))
     taught = with_train(
-        wide, encoder="frozen", start=pack, teacher=pack, teacher_guidance=0.3, own_stretches=0.5, steps=80
+        wide, encoder="frozen", start=pack, teacher=pack, teacher_guidance={"a": 0.3}, own_stretches=0.5, steps=80
     )
     student = train.Trainer(taught)
     torch.nn.init.normal_(student.network.decoders["a"].logits.weight, std=0.3)

@@ -18,7 +18,12 @@ WRONG = [
     ("batch = 4", 'batch = 4\nencoder = "thawed"', ValueError, r'train\.encoder: expected "train" or "frozen"'),
     ("batch = 4", 'batch = 4\nencoder = "frozen"', ValueError, r"train\.start: expected a pack or checkpoint"),
     ("batch = 4", 'batch = 4\nteacher = "a.pt"', ValueError, r'train\.encoder: expected "frozen", so that the teacher'),
-    ("batch = 4", "batch = 4\nteacher_guidance = 0.3", ValueError, r"train\.teacher_guidance: expected 0 without a"),
+    (
+        "batch = 4",
+        "batch = 4\nteacher_guidance = { piano = 1 }",
+        ValueError,
+        r"teacher_guidance: expected none without",
+    ),
     ("latent_dropout = 0.1", "latent_dropout = 1.5", ValueError, r"train\.latent_dropout: expected between 0 and 1"),
     ("violin = 0.3 }", "oboe = 0.3 }", ValueError, r"train\.timbre_lags_ms: expected an entry for the domain oboe"),
     ("steps = 7000", 'steps = 7000\nlisten = ["voice"]', ValueError, "listen and listen_batch: expected both"),
