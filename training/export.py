@@ -112,7 +112,7 @@ def export(arguments: argparse.Namespace, settings: Settings) -> None:
             "audio_hours_seen": round(state["step"] * segments * train.segment_seconds / 3600, 2),
             "trained_on": arguments.device,
             "note": arguments.note,
-            "folded_temperature": arguments.temperature,
+            "folded_temperature": dict.fromkeys(train.domains, arguments.temperature),
             "start": train.start,
             "departures": departures(settings),
         },

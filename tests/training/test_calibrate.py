@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rtserver import _engine, calibration, model_file
+from rtserver.errors import UserError
 from tests.training.conftest import MODEL
 from training.calibrate import calibrate, rewrite
 from training.export import part
@@ -80,9 +81,10 @@ def test_float32_weights_are_not_rounded(tmp_path: Path, pack: Path) -> None:
 
 def test_a_folded_temperature_is_the_old_one_at_one(pack: Path) -> None:
     before = model_file.load(pack)
-    assert fold(pack, 0.5) == 0.5 and fold(pack, 0.8) == 0.4, "of the training, not of the pack before"
+    assert fold(pack, 0.5) == {"a": 0.5}
+    assert fold(pack, 0.8) == {"a": 0.4}, "of the training, not of the pack before"
     after = model_file.load(pack)
-    assert after.card == {"name": "random", "recipe": {"folded_temperature": 0.4}}
+    assert after.card == {"name": "random", "recipe": {"folded_temperature": {"a": 0.4}}}
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((8, 4)).astype(np.float32)
     codes = rng.integers(0, 256, 8 * before.hop_samples).astype(np.uint8)
@@ -93,3 +95,15 @@ def test_a_folded_temperature_is_the_old_one_at_one(pack: Path) -> None:
     np.testing.assert_allclose(0.4 * now, was, atol=4 * 2.0**-11 * np.abs(was).max())
     with pytest.raises(ValueError, match="above 0, found 0"):
         fold(pack, 0.0)
+
+
+def test_one_decoder_of_several_gets_a_temperature_of_its_own(pack: Path, tmp_path: Path) -> None:
+    model, path = model_file.load(pack), tmp_path / "two.pt"
+    card = {"recipe": {"folded_temperature": 0.7}}  # as earlier versions wrote it
+    model_file.save(path, model.config, model.encoder, {"a": model.decoders["a"], "b": model.decoders["a"]}, card=card)
+    assert fold(path, 0.5, ["b"]) == {"a": 0.7, "b": 0.35}
+    after = model_file.load(path).decoders
+    np.testing.assert_array_equal(after["a"]["logits.weight"], model.decoders["a"]["logits.weight"])
+    np.testing.assert_allclose(after["b"]["logits.weight"], 2 * model.decoders["a"]["logits.weight"], rtol=1e-6)
+    with pytest.raises(UserError, match="oboe"):
+        fold(path, 0.5, ["oboe"])
