@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="pack; it is written again")
     parser.add_argument("temperature", type=float, help="temperature, of the pack as it is, that becomes its 1")
-    parser.add_argument("--decoder", nargs="+", default=[], help="one or more; all otherwise")
+    parser.add_argument("--decoder", action="append", default=[], help="again for more; all otherwise")
     arguments = parser.parse_args()
     path = model_file.find(arguments.model)
     try:
