@@ -25,7 +25,7 @@ _free: dict[tuple[Any, ...], DecoderPass] = {}  # by shape, the one used last at
 
 
 def usable(decoder: nn.Module, past: Tensor) -> bool:
-    """Whether `losses` and `draw` can stand in for this decoder: one with weights in float32, on a CPU that can.
+    """Whether `losses`, `logits` and `draw` can stand in for it: a decoder with weights in float32, on a CPU that can.
 
     Without AMX they compute in float32 under autocast too: PyTorch with bfloat16 is slower.
     """
@@ -115,8 +115,8 @@ class _Losses(torch.autograd.Function):
     ) -> Tensor:
         native = _take(key)
         arrays = [_array(w) for w in weights]
-        given = _maybe_array(ahead)
-        found = native.forward(arrays, _array(layers), _array(output), _array(past), _array(wanted), given)
+        predicted = _maybe_array(ahead)
+        found = native.forward(arrays, _array(layers), _array(output), _array(past), _array(wanted), predicted)
         if any(ctx.needs_input_grad):
             ctx.key, ctx.native = key, native  # with the activations that `backward` needs
             ctx.save_for_backward(*weights)

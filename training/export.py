@@ -70,7 +70,7 @@ def departures(settings: Settings) -> list[str]:
         > 0,
         "part of the teacher-forced past drawn by the decoder itself (own_history)": train.own_history > 0,
         "stretches of the past that the decoder plays alone (own_stretches)": train.own_stretches > 0,
-        f"decoders are taught what earlier ones say, guided by {guided} (teacher)": train.teacher,
+        f"decoders are taught what earlier ones say, guided by {guided} (teacher)": bool(train.teacher),
         "background noise under what the encoder hears (source_noise)": train.source_noise > 0,
         "encoder behind a constant-Q filter bank (model.encoder.front_end)": model.encoder.front_end is not None,
         f"decoders predict a pre-emphasised signal (model.emphasis {model.emphasis:g})": model.emphasis > 0,

@@ -24,7 +24,7 @@ from training.distributed import Group
 from training.network import History, Teacher, TranslationNetwork
 from training.settings import Settings, TrainSettings
 
-CHECKOUT = Path(__file__).parents[1]  # what `start` is relative to, unless it is there as it stands
+CHECKOUT = Path(__file__).parents[1]  # what `start` and `teacher` are relative to, unless there as they stand
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Losses:
     gradient: float
 
 
-def found(path: str) -> Path:
+def weights_at(path: str) -> Path:
     """A pack or checkpoint of a configuration: where it says, or else in the checkout."""
     here = Path(path)
     return here if here.exists() else CHECKOUT / here
@@ -75,7 +75,9 @@ class Trainer:
         self.corpus = Corpus(settings.corpus.folder, "train", instruments)
         self.network = TranslationNetwork(settings.model, list(train.domains), len(instruments))
         if train.start:
-            checkpoint.start_from(self.network, checkpoint.start_of(found(train.start)), train.start_decoders or {})
+            checkpoint.start_from(
+                self.network, checkpoint.start_of(weights_at(train.start)), train.start_decoders or {}
+            )
         self.network.to(self.device)
         self.teacher = self._teacher() if train.teacher else None
         self.group.share(self.network)
@@ -100,8 +102,9 @@ class Trainer:
 
     def _teacher(self) -> Teacher:
         """Of the settings. ValueError if its decoders don't understand the encoder, or lack one of the domains."""
-        train, path = self.settings.train, found(self.settings.train.teacher)
-        start, mine = checkpoint.start_of(path), self.settings.model
+        train, mine = self.settings.train, self.settings.model
+        path = weights_at(train.teacher)
+        start, encoder = checkpoint.start_of(path), self.network.encoder.state_dict()
         decoder = start.decoder or mine.decoder
         if decoder.prediction_order != mine.decoder.prediction_order:
             raise ValueError(f"{path}: expected a teacher with prediction_order {mine.decoder.prediction_order}")
@@ -110,7 +113,7 @@ class Trainer:
             if fresh.startswith("decoders."):
                 raise ValueError(f"{path}: expected a teacher with a decoder {fresh.partition('.')[2]}")
         for name, weights in network.encoder.state_dict().items():
-            if not torch.equal(weights, self.network.encoder.state_dict()[name].cpu()):
+            if not torch.equal(weights, encoder[name].cpu()):
                 raise ValueError(f"{path}: expected a teacher with the encoder that `start` has; {name} differs")
         return Teacher(network.to(self.device).requires_grad_(False), train.teacher_guidance)
 

@@ -50,7 +50,7 @@ class TrainSettings:
     own_history_temperature: float = 1.0  # at which it says it: that at which it is to be played
     own_stretches: float = 0.0  # greatest share of the past, a segment, it says playing alone, 4 to 32 ms at a time
     teacher: str = ""  # pack or checkpoint whose decoders say what is wanted, in place of the corpus
-    teacher_guidance: dict[str, float] = field(default_factory=dict)  # decoder -> how far away from what it says deaf
+    teacher_guidance: dict[str, float] = field(default_factory=dict)  # decoder -> strength (network.py)
     latent_dropout: float = 0.1
     warmup_samples: int = 512
     average_decay: float = 0.999

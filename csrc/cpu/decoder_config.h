@@ -23,8 +23,7 @@ struct DecoderConfig {
   int classes = kClasses;
   int latent_channels = 16;
   int hop_samples = 160;
-  int prediction_order =
-      0;  // samples that the linear prediction looks back whose error it says (code_history.h); 0: none
+  int prediction_order = 0;  // of the linear prediction whose error it says (code_history.h), in samples; 0: none
   std::string mu_law = "rounded";
   double emphasis = 0.0;  // of what it predicts; whoever plays its codes takes it back (stream/deemphasis.h)
 

@@ -136,9 +136,9 @@ Isa choose_isa(const std::string& name) {
 bool amx_bf16() {
 #if defined(__x86_64__) && defined(__linux__)
   static const bool allowed = [] {
-    constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24,
-                       kConvert = 1u << 5;            // of leaf 7, edx; of its subleaf 1, eax
-    constexpr long kAskFor = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+    constexpr unsigned kBf16 = 1u << 22, kTiles = 1u << 24;  // leaf 7, edx
+    constexpr unsigned kConvert = 1u << 5;                   // its subleaf 1, eax: AVX512-BF16
+    constexpr long kAskFor = 0x1023, kTileData = 18;         // ARCH_REQ_XCOMP_PERM, XTILEDATA
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kBf16) || !(d & kTiles)) return false;
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & kConvert)) return false;

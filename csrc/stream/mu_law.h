@@ -13,7 +13,6 @@ class MuLaw {
   explicit MuLaw(Encoding encoding);  // rounded or published
   uint8_t encode(float audio) const noexcept;
   float decode(uint8_t code) const noexcept { return audio_[code]; }
-  // What encoder and decoder see for a code.
 
  private:
   std::array<float, 255> thresholds_;  // audio >= thresholds_[c - 1] has a code of at least c

@@ -65,17 +65,23 @@ DecoderPass::DecoderPass(PassShape shape, const Kernels& kernels) : shape_(std::
   const int n = shape_.layers(), r = shape_.r, s = shape_.s, b = shape_.batch, t = shape_.samples;
   longest_ = *std::max_element(shape_.dilations.begin(), shape_.dilations.end());
   inputs_.resize(product({b, t, 2}));
-  x_.resize(product({n, b, longest_ + t, r}));
-  gates_.resize(product({n, b, t, r}));
-  contents_.resize(product({n, b, t, r}));
-  skip_.resize(product({b, t, s}));
-  hidden_.resize(product({b, t, s}));
-  logit_rows_.resize(product({b, t, kClasses}));
+  for (auto* of_layer : {&gates_, &contents_}) of_layer->resize(product({kStretch, r}));
+  for (auto* of_samples : {&skip_, &hidden_}) of_samples->resize(product({kStretch, s}));
+  logit_rows_.resize(product({kStretch, kClasses}));
   layers_.resize(static_cast<std::size_t>(n));
   preactivations_.resize(product({kStretch, 2, r}));
   z_.resize(product({kStretch, r}));
   recent_.resize(product({n, longest_ + kStretch, r}));
   dpreactivations_.resize(product({n, kStretch + longest_, 2, r}));
+}
+
+void DecoderPass::make_room_for_all() {
+  const int n = shape_.layers(), r = shape_.r, s = shape_.s, b = shape_.batch, t = shape_.samples;
+  const auto grow = [](std::vector<float>& rows, std::size_t size) { rows.resize(std::max(rows.size(), size)); };
+  grow(x_, product({n, b, longest_ + t, r}));
+  for (auto* of_layer : {&gates_, &contents_}) grow(*of_layer, product({n, b, t, r}));
+  for (auto* of_samples : {&skip_, &hidden_}) grow(*of_samples, product({b, t, s}));
+  grow(logit_rows_, product({b, t, kClasses}));
 }
 
 float* DecoderPass::x(int layer, const Stretch& at) {
@@ -130,7 +136,7 @@ void DecoderPass::take_inputs(const float* past, const float* ahead) {
 }
 
 // The last stretch's inputs become what comes before, where they aren't kept for good.
-void DecoderPass::make_room(const Stretch& at) {
+void DecoderPass::move_on(const Stretch& at) {
   if (at.kept) return;
   const std::size_t before = product({longest_, shape_.r});
   for (int i = 0; i < shape_.layers(); ++i) {
@@ -151,7 +157,7 @@ void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning)
     return of + (row * static_cast<std::size_t>(shape_.hops()) + static_cast<std::size_t>(sample / shape_.hop)) *
                     static_cast<std::size_t>(columns);
   };
-  make_room(at);
+  move_on(at);
   float* const first = x(0, at);
   for (int k = 0; k < n; ++k) std::copy_n(input_.data() + 2 * r, r, first + product({k, r}));
   kernels_.accumulate(first, r, n, r, {inputs, 2, 1}, 2, input_.data(), r);
@@ -189,6 +195,7 @@ void DecoderPass::run(const Stretch& at, Conditioning<const float> conditioning)
 
 template <class Finish>
 void DecoderPass::each_logits(const PassInputs& inputs, bool kept, const Finish& finish) {
+  if (kept) make_room_for_all();
   pack(inputs.weights);
   take_inputs(inputs.past, inputs.ahead);
   for (int segment = 0; segment < shape_.batch; ++segment)
@@ -225,6 +232,7 @@ void DecoderPass::logits(const PassInputs& inputs, float* logits) {
 
 void DecoderPass::backward(const PassWeights<const float>& weights, const float* dlosses,
                            const PassWeights<float>& gradients, Conditioning<float> dconditioning) {
+  if (x_.empty()) throw std::logic_error("decoder pass: gradients need losses before them");
   const int r = shape_.r, s = shape_.s, n = shape_.layers(), t = shape_.samples;
   std::vector<float> dz(product({kStretch, r})), dx(product({kStretch, r}));
   std::vector<float> dhidden(product({kStretch, s})), dskip(product({kStretch, s})), dskip_bias(product({s}));

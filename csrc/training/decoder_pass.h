@@ -51,7 +51,7 @@ struct PassInputs {
 
 class DecoderPass {
  public:
-  // Throws std::invalid_argument, or std::bad_alloc.
+  // Throws std::invalid_argument, or std::bad_alloc, as the first `forward` may, which makes room for what it keeps.
   DecoderPass(PassShape shape, const Kernels& kernels);
 
   const PassShape& shape() const noexcept { return shape_; }
@@ -61,7 +61,7 @@ class DecoderPass {
   void forward(const PassInputs& inputs, const std::uint8_t* codes, float* losses);
   void forward(const PassInputs& inputs, const float* wanted, float* losses);
 
-  // Adds to `gradients` those of the last `forward`, once. dlosses [B, T].
+  // Adds to `gradients` those of the last `forward`, once. dlosses [B, T]. Throws std::logic_error without one.
   void backward(const PassWeights<const float>& weights, const float* dlosses, const PassWeights<float>& gradients,
                 Conditioning<float> dconditioning);
 
@@ -79,7 +79,8 @@ class DecoderPass {
 
   void pack(const PassWeights<const float>& weights);
   void take_inputs(const float* past, const float* ahead);
-  void make_room(const Stretch& at);
+  void make_room_for_all();
+  void move_on(const Stretch& at);
   void run(const Stretch& at, Conditioning<const float> conditioning);
   // Runs every stretch, each followed by finish(logits [count, 256], place of the first sample, count).
   template <class Finish>
@@ -92,10 +93,11 @@ class DecoderPass {
 
   PassShape shape_;
   const Kernels& kernels_;
-  int longest_;                          // dilation: so many rows of zeros come before each segment
-  std::vector<float> inputs_;            // [B, T, 2]: of the sample before the last or what is predicted; of the last
-  std::vector<float> x_;                 // [N, B, longest + T, R]: input of each layer
-  std::vector<float> recent_;            // [N, longest + stretch, R]: the same of stretches that aren't kept
+  int longest_;                // dilation: so many rows of zeros come before each segment
+  std::vector<float> inputs_;  // [B, T, 2]: of the sample before the last or what is predicted; of the last
+  std::vector<float> x_;       // [N, B, longest + T, R]: input of each layer
+  std::vector<float> recent_;  // [N, longest + stretch, R]: the same of stretches that aren't kept
+  // Of a stretch, from the first `forward` on of all.
   std::vector<float> gates_, contents_;  // [N, B, T, R]
   std::vector<float> skip_, hidden_;     // [B, T, S], after their rectifiers
   std::vector<float> logit_rows_;        // [B, T, 256]; after `forward` the gradients of the losses

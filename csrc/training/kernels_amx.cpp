@@ -22,7 +22,7 @@ struct alignas(64) TileShapes {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-constexpr int rounded_up(int count, int step) { return (count + step - 1) / step; }
+constexpr int pieces_of(int count, int step) { return (count + step - 1) / step; }
 
 // Two rows of 16 floats as bfloat16, each pair of one column in a word.
 RTENGINE_INLINE __m512i pairs(__m512 first, __m512 second) {
@@ -128,7 +128,7 @@ RTENGINE_INLINE void product(float* at, std::ptrdiff_t step, const std::uint32_t
 
 void accumulate_bf16(float* c, std::ptrdiff_t c_step, int rows, int columns, Factor a, int depth, const float* b,
                      std::ptrdiff_t b_step) {
-  const int whole = rows / kTile, wide = columns / kTile, deep = rounded_up(depth, kDepth);
+  const int whole = rows / kTile, wide = columns / kTile, deep = pieces_of(depth, kDepth);
   if (whole == 0 || depth < kTile) return accumulate(c, c_step, rows, columns, a, depth, b, b_step);
   static thread_local std::vector<std::uint32_t> of_a, of_b;
   std::uint32_t *const a_tiles = room(of_a, whole * deep), *const b_tiles = room(of_b, wide * deep);

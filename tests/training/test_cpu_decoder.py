@@ -273,6 +273,15 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         native.backward([np.zeros(3, np.float32)], np.zeros(10, np.float32))
 
 
+SIZES = [32, 16, 256, 16, 1024, 256, 16, 256, 16, 256, 4096, 256]  # of the weights of one layer, R = S = 16
+
+
+def test_gradients_need_losses_before_them() -> None:
+    native = DecoderPass(residual_channels=16, skip_channels=16, dilations=[1], hop_samples=HOP, batch=1, samples=10)
+    with pytest.raises(RuntimeError, match="need losses before them"):
+        native.backward([np.zeros(size, np.float32) for size in SIZES], np.zeros(10, np.float32))
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
@@ -284,8 +293,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 def test_what_is_wanted_must_fit(wanted: np.ndarray, expected: str) -> None:
     r, s = 16, 16
     native = DecoderPass(residual_channels=r, skip_channels=s, dilations=[1], hop_samples=HOP, batch=1, samples=10)
-    sizes = [2 * r, r, s * r, s, 4 * r * r, r * r, r, s * r, s, s * s, 256 * s, 256]
-    weights = [np.zeros(size, np.float32) for size in sizes]
+    weights = [np.zeros(size, np.float32) for size in SIZES]
     given = np.zeros((1, 1, 1, 2 * r), np.float32), np.zeros((1, 1, s), np.float32), np.zeros(10, np.float32)
     with pytest.raises((ValueError, TypeError), match=expected):
         native.forward(weights, *given, wanted)
